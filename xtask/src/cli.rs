@@ -1,0 +1,91 @@
+//! The command line: which verbs there are and what they take.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::{alone, bench, ci, demo, deny, docs, image, layers, lua, setup, test, tidy};
+
+/// The workspace's chores.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Check each crate by itself, without features, with each one and with all
+    Alone,
+    /// Measure; needs a quiet machine
+    Bench(bench::Args),
+    /// Everything that must hold: formatting, lints, layers, crates alone, licences, docs, tests, demo
+    Ci,
+    /// Registrations through Valkey to three consumers, one of them killed half way; nothing is lost
+    Demo(demo::Args),
+    /// Check licences, bans, sources and, where the database can be had, advisories with cargo-deny
+    Deny,
+    /// Check rustdoc, README, docs/ and the generated configuration table
+    Docs(docs::Args),
+    /// Build the container image of our programs
+    Image(image::Args),
+    /// Check that dependencies between our crates go strictly down
+    Layers,
+    /// Check the Lua scripts: header, home, forbidden commands
+    Lua,
+    /// Get what the other verbs need: a Valkey, and with `--ci` the tools
+    Setup(setup::Args),
+    /// Run every test: unit, integration against real Valkeys, documentation
+    Test(test::Args),
+    /// Check file lengths, left-over markers and machine paths
+    Tidy,
+}
+
+/// Runs the verb on the command line and reports how it ended.
+#[must_use]
+pub fn main() -> ExitCode {
+    match dispatch(Cli::parse().verb) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
+    match verb {
+        Verb::Alone => alone::run()?,
+        Verb::Bench(args) => bench::run(&args)?,
+        Verb::Ci => ci::run()?,
+        Verb::Demo(args) => return demo::run(&args),
+        Verb::Deny => deny::run()?,
+        Verb::Docs(args) => docs::run(&args)?,
+        Verb::Image(args) => image::run(&args)?,
+        Verb::Layers => layers::run()?,
+        Verb::Lua => lua::run()?,
+        Verb::Setup(args) => setup::run(&args)?,
+        Verb::Test(args) => test::run(&args)?,
+        Verb::Tidy => tidy::run()?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[allow(dead_code)]
+/// Names of the verbs, for checking the commands that documents show.
+pub(crate) fn verbs() -> Vec<String> {
+    Cli::command().get_subcommands().map(|verb| verb.get_name().to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,34 @@
+//! The demo, on a Valkey of its own.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::server::Server;
+use crate::{run, setup, workspace};
+
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Args {
+    /// Agree to installing Valkey with apt, which may add a Debian source
+    #[arg(long)]
+    yes: bool,
+    /// Passed on to `valkit demo`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
+}
+
+/// Runs the demo; its exit code is ours.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let valkey = setup::valkey(args.yes)?;
+    run::step("building valkit");
+    run::run(run::cargo().args(["build", "--locked", "--package", "valkit"]))?;
+    run::step(format_args!("starting Valkey: {valkey}"));
+    let server = Server::start(&valkey)?;
+    let program = workspace::target().join("debug").join("valkit");
+    let mut demo = std::process::Command::new(program);
+    demo.args(["demo", "--url", server.url()]).args(&args.rest).current_dir(workspace::root());
+    let status = run::status(&mut demo)?;
+    drop(server);
+    // Ended by a signal there is no code; that is not a success.
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}

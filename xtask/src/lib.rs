@@ -1,0 +1,30 @@
+//! The workspace's chores, one file a verb; `.ci/run` and the README call the same ones.
+//!
+//! ```text
+//! cargo xtask demo     a Valkey, a producer, three consumers, one of them killed: the books balance
+//! cargo xtask test     every test, against real Valkeys
+//! cargo xtask ci       everything that must hold, step by step, with a table at the end
+//! ```
+//!
+//! A verb returns an error that says what to do about it; it never goes on after a failed step.
+
+mod alone;
+mod bench;
+mod ci;
+mod cli;
+mod demo;
+mod deny;
+mod docs;
+mod image;
+mod layers;
+mod lua;
+mod setup;
+mod test;
+mod tidy;
+
+mod metadata;
+mod run;
+mod server;
+mod workspace;
+
+pub use cli::main;

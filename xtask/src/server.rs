@@ -1,0 +1,193 @@
+//! A Valkey for the length of one verb.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::run;
+use crate::setup::Valkey;
+
+/// How long a server may take to answer its first `PING`.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long it may take to stop once told to.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// Runs the server until standard input ends, which happens however we end: by Ctrl-C, by a kill, or well.
+const TETHER: &str =
+    r#"valkey-server "$@" >/dev/null & server=$!; cat >/dev/null; kill "$server"; wait "$server""#;
+
+/// A running server; dropped, it is gone.
+#[derive(Debug)]
+pub(crate) struct Server {
+    url: String,
+    tether: Option<Child>,
+}
+
+impl Server {
+    /// Starts one, or takes the one given by URL.
+    pub(crate) fn start(valkey: &Valkey) -> Result<Self> {
+        match valkey {
+            Valkey::Url(url) => Ok(Self { url: url.clone(), tether: None }),
+            Valkey::Image(image) => Self::container(image),
+            Valkey::Program(_) => Self::process(),
+        }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn container(image: &str) -> Result<Self> {
+        let name = format!("valkit-xtask-{}", std::process::id());
+        let mut docker = Command::new("docker");
+        docker
+            .args(["run", "--rm", "--interactive", "--label", "valkit=xtask", "--publish", "127.0.0.1::6379"])
+            .args(["--name", &name, "--entrypoint", "sh", image, "-c", TETHER, "tether"])
+            .args(["--protected-mode", "no", "--dir", "/tmp", "--save", ""]);
+        let mut server = Self::tethered(docker)?;
+        server.settle(|| container_addresses(&name))?;
+        Ok(server)
+    }
+
+    fn process() -> Result<Self> {
+        let port = free_port()?;
+        let mut shell = Command::new("sh");
+        shell.args(["-c", TETHER, "tether", "--bind", "127.0.0.1", "--port", &port.to_string()]).args([
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ]);
+        let mut server = Self::tethered(shell)?;
+        server.settle(|| vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))])?;
+        Ok(server)
+    }
+
+    /// Starts the command at the other end of a pipe that only we hold.
+    fn tethered(mut command: Command) -> Result<Self> {
+        let child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot start `{}`", run::shown(&command)))?;
+        Ok(Self { url: String::new(), tether: Some(child) })
+    }
+
+    /// Waits until one of the addresses answers.
+    fn settle(&mut self, addresses: impl Fn() -> Vec<SocketAddr>) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            if let Some(address) = addresses().into_iter().find(answers) {
+                self.url = format!("valkey://{address}");
+                return Ok(());
+            }
+            if let Some(status) = self.tether.as_mut().map(Child::try_wait).transpose()?.flatten() {
+                bail!("the Valkey server ended at once: {status}");
+            }
+            if started.elapsed() > START_LIMIT {
+                bail!("the Valkey server did not answer within {} s", START_LIMIT.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let Some(mut child) = self.tether.take() else { return };
+        drop(child.stdin.take());
+        let told = Instant::now();
+        while told.elapsed() < STOP_LIMIT {
+            if !matches!(child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // The server hangs; its tether is ended without it, which is all that can be done from here.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+/// Where a container can be reached: by its published port, or directly where the engine's network is ours.
+fn container_addresses(name: &str) -> Vec<SocketAddr> {
+    let published = run::output(Command::new("docker").args(["port", name, "6379/tcp"]));
+    let template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}:6379\n{{end}}";
+    let inner = run::output(Command::new("docker").args(["inspect", "--format", template, name]));
+    [published, inner]
+        .into_iter()
+        .flatten()
+        .flat_map(|text| text.lines().filter_map(|line| line.trim().parse().ok()).collect::<Vec<_>>())
+        .collect()
+}
+
+/// A port nobody listens on now.
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// Whether a Valkey at this address is ready.
+fn answers(address: &SocketAddr) -> bool {
+    ping(address).is_ok_and(|reply| reply.starts_with(b"+PONG"))
+}
+
+fn ping(address: &SocketAddr) -> std::io::Result<Vec<u8>> {
+    let limit = Duration::from_millis(500);
+    let mut stream = TcpStream::connect_timeout(address, limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.write_all(b"PING\r\n")?;
+    let mut reply = vec![0; 64];
+    let length = stream.read(&mut reply)?;
+    reply.truncate(length);
+    Ok(reply)
+}
+
+/// Whether anything listens at the host and port of a URL.
+pub(crate) fn reachable(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let host = rest.rsplit('@').next().unwrap_or(rest).split(['/', '?']).next().unwrap_or_default();
+    let host = if host.contains(':') { host.to_owned() } else { format!("{host}:6379") };
+    host.to_socket_addrs().is_ok_and(|mut addresses| {
+        addresses.any(|address| TcpStream::connect_timeout(&address, Duration::from_secs(3)).is_ok())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// A listener that answers one connection with `reply`.
+    fn answering(reply: &'static [u8]) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 64];
+            let _ = stream.read(&mut request).unwrap();
+            stream.write_all(reply).unwrap();
+        });
+        address
+    }
+
+    #[test]
+    fn a_server_answers_once_it_is_ready() {
+        assert!(answers(&answering(b"+PONG\r\n")));
+        assert!(!answers(&answering(b"-LOADING Valkey is loading the dataset in memory\r\n")));
+        assert!(!answers(&SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()))));
+    }
+
+    #[test]
+    fn reachability_looks_at_host_and_port_only() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        assert!(reachable(&format!("valkey://app:p@ss@{address}/0")));
+        drop(listener);
+        assert!(!reachable(&format!("valkey://{address}")));
+    }
+}

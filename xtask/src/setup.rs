@@ -1,0 +1,175 @@
+//! Gets what the other verbs need: a Valkey, and the tools of `cargo xtask ci`.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{deny, run, workspace};
+
+/// The Valkey the tests and the demo run on.
+const SERIES: &str = "8.0";
+
+/// How long Docker may take to answer at all.
+const DOCKER_LIMIT: Duration = Duration::from_secs(20);
+
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Args {
+    /// Also build the tools that `cargo xtask ci` needs
+    #[arg(long)]
+    ci: bool,
+    /// Agree to installing Valkey with apt, which may add a Debian source
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Args {
+    /// What the CI run needs.
+    pub(crate) fn for_ci() -> Self {
+        Self { ci: true, yes: true }
+    }
+}
+
+/// Gets everything and says what was found.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let valkey = valkey(args.yes)?;
+    run::step(format_args!("Valkey: {valkey}"));
+    if args.ci {
+        let tool = deny::tool()?;
+        run::step(format_args!("cargo-deny: {}", tool.display()));
+    }
+    Ok(())
+}
+
+/// Where a Valkey comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Valkey {
+    /// A server somebody else runs.
+    Url(String),
+    /// An image that Docker has.
+    Image(String),
+    /// A program on this machine.
+    Program(PathBuf),
+}
+
+impl std::fmt::Display for Valkey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            // The URL may hold a password.
+            Self::Url(_) => write!(f, "the server of VALKIT_TEST_URL"),
+            Self::Image(image) => write!(f, "image {image}"),
+            Self::Program(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// The first of these that works: the server given, an image (present, pulled or built), a program, one installed.
+pub(crate) fn valkey(yes: bool) -> Result<Valkey> {
+    if let Some(url) = variable("VALKIT_TEST_URL") {
+        return Ok(Valkey::Url(url));
+    }
+    let mut tried = Vec::new();
+    match docker_answers().and_then(|()| image()) {
+        Ok(image) => return Ok(Valkey::Image(image)),
+        Err(error) => tried.push(format!("Docker: {error:#}")),
+    }
+    if let Some(program) = run::which("valkey-server") {
+        return Ok(Valkey::Program(program));
+    }
+    tried.push("PATH: no valkey-server".to_owned());
+    run::step(format_args!("no Valkey yet ({})", tried.join("; ")));
+    match install(yes) {
+        Ok(program) => Ok(Valkey::Program(program)),
+        Err(error) => {
+            tried.push(format!("apt: {error:#}"));
+            bail!("{}", no_valkey(&tried))
+        }
+    }
+}
+
+fn no_valkey(tried: &[String]) -> String {
+    format!(
+        "there is no Valkey to run on, and none could be had.\n  tried: {}\n\
+         Any one of these helps:\n  \
+         1. start Docker (or install it), so that an image can be pulled or built\n  \
+         2. put valkey-server {SERIES} or newer on PATH; on Debian as root: docker/install-valkey.sh (or run this with --yes)\n  \
+         3. name a server that holds nothing of value: VALKIT_TEST_URL=valkey://host:port",
+        tried.join("\n         ")
+    )
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Whether Docker is installed and its engine answers.
+pub(crate) fn docker_answers() -> Result<()> {
+    if run::which("docker").is_none() {
+        bail!("not installed");
+    }
+    let mut version = Command::new("docker");
+    run::output_within(version.args(["version", "--format", "{{.Server.Version}}"]), DOCKER_LIMIT)
+        .map(|_| ())
+        .context("the engine does not answer")
+}
+
+/// The image named by `VALKIT_TEST_IMAGE`, else ours of [`SERIES`], which the script pulls or builds if need be.
+fn image() -> Result<String> {
+    if let Some(image) = variable("VALKIT_TEST_IMAGE") {
+        if run::output(Command::new("docker").args(["image", "inspect", &image])).is_err() {
+            run::step(format_args!("pulling {image}, as VALKIT_TEST_IMAGE says"));
+            run::run(Command::new("docker").args(["pull", &image]))?;
+        }
+        return Ok(image);
+    }
+    // The script says on stderr what it does, and on stdout only the image's name.
+    let script = workspace::root().join("docker/build-valkey-image.sh");
+    let output = Command::new("sh")
+        .arg(&script)
+        .arg(SERIES)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start docker/build-valkey-image.sh")?;
+    let image = String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().trim().to_owned();
+    if !output.status.success() || image.is_empty() {
+        bail!("docker/build-valkey-image.sh got no image");
+    }
+    Ok(image)
+}
+
+/// Installs with apt. The script announces what it changes and refuses without root.
+fn install(yes: bool) -> Result<PathBuf> {
+    if run::which("apt-get").is_none() {
+        bail!("not a Debian");
+    }
+    let mut script = Command::new("sh");
+    script.arg(workspace::root().join("docker/install-valkey.sh"));
+    if yes {
+        script.arg("--yes");
+    }
+    // What it prints is for people; our own stdout stays for results.
+    run::run(script.stdin(Stdio::null()).stdout(Stdio::null()))?;
+    run::which("valkey-server")
+        .context("docker/install-valkey.sh ended well, yet valkey-server is not on PATH")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_names_three_ways_out() {
+        let text = no_valkey(&["Docker: not installed".to_owned(), "PATH: no valkey-server".to_owned()]);
+        for way in ["1. start Docker", "2. put valkey-server", "3. name a server", "Docker: not installed"] {
+            assert!(text.contains(way), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_server_given_by_url_is_not_shown_with_its_password() {
+        let shown = Valkey::Url("valkey://app:hush@host:6379".to_owned()).to_string();
+        assert!(!shown.contains("hush"), "{shown}");
+    }
+}

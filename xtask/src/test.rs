@@ -1,0 +1,322 @@
+//! Every test of the workspace, with what was skipped said at the end.
+
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::setup::{self, Valkey};
+use crate::{run, server};
+
+/// After so long without a word the last one is repeated, so that a log shows where a run hangs.
+const SILENCE: Duration = Duration::from_mins(5);
+
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Args {
+    /// Run only tests whose name contains this
+    filter: Option<String>,
+    /// Run only the tests of this crate
+    #[arg(short, long, value_name = "CRATE")]
+    package: Vec<String>,
+    /// Agree to installing Valkey with apt, which may add a Debian source
+    #[arg(long)]
+    yes: bool,
+    /// Passed on to the test programs
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+/// Runs the tests and fails if one fails.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let valkey = setup::valkey(args.yes)?;
+    run::step(format_args!("Valkey: {valkey}"));
+    if let Valkey::Url(url) = &valkey
+        && !server::reachable(url)
+    {
+        bail!("nothing answers at the host and port of VALKIT_TEST_URL");
+    }
+    // Containers of a run carry its name, so that what a killed test leaves behind is found without touching others'.
+    let label = format!("xtask-{}", std::process::id());
+    let mut cargo = command(args, &valkey);
+    cargo.env("VALKIT_TEST_RUN", &label);
+    run::step(run::shown(&cargo));
+
+    let outcome = stream(&mut cargo);
+    if matches!(valkey, Valkey::Image(_)) {
+        sweep(&label);
+    }
+    let (succeeded, tally) = outcome?;
+    eprint!("\n{}", tally.summary());
+    if !succeeded {
+        bail!("tests failed");
+    }
+    if tally.passed + tally.failed == 0 {
+        bail!("no test ran: no name contains `{}`", args.filter.as_deref().unwrap_or_default());
+    }
+    Ok(())
+}
+
+fn command(args: &Args, valkey: &Valkey) -> Command {
+    let mut cargo = run::cargo();
+    cargo.args(["test", "--locked", "--no-fail-fast"]);
+    if args.package.is_empty() {
+        cargo.arg("--workspace");
+    }
+    for package in &args.package {
+        cargo.args(["--package", package]);
+    }
+    cargo.args(&args.filter);
+    if !args.rest.is_empty() {
+        cargo.arg("--").args(&args.rest);
+    }
+    if let Valkey::Image(image) = valkey {
+        cargo.env("VALKIT_TEST_IMAGE", image);
+    }
+    cargo
+}
+
+/// Runs the command, passing on its output as it comes, and counts what it reports.
+fn stream(command: &mut Command) -> Result<(bool, Tally)> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start `{}`", run::shown(command)))?;
+    let watch = Arc::new(Mutex::new(Watch::new()));
+    let stdout = child.stdout.take().expect("piped");
+    let stderr = child.stderr.take().expect("piped");
+    let readers = [
+        std::thread::spawn({
+            let watch = Arc::clone(&watch);
+            move || pass_on(stdout, std::io::stdout(), &watch)
+        }),
+        std::thread::spawn({
+            let watch = Arc::clone(&watch);
+            move || pass_on(stderr, std::io::stderr(), &watch)
+        }),
+    ];
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        lock(&watch).mind_silence();
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    for reader in readers {
+        // A reader only panics if our own output is closed, and then there is nobody to tell.
+        let _ = reader.join();
+    }
+    let tally = lock(&watch).tally.clone();
+    Ok((status.success(), tally))
+}
+
+/// Copies bytes as they come; whole lines are also counted.
+fn pass_on(mut from: impl Read, mut to: impl Write, watch: &Mutex<Watch>) {
+    let mut chunk = [0; 8192];
+    let mut line = Vec::new();
+    while let Ok(length @ 1..) = from.read(&mut chunk) {
+        let _ = to.write_all(&chunk[..length]).and_then(|()| to.flush());
+        for &byte in &chunk[..length] {
+            if byte == b'\n' {
+                lock(watch).line(&String::from_utf8_lossy(&line));
+                line.clear();
+            } else {
+                line.push(byte);
+            }
+        }
+    }
+    if !line.is_empty() {
+        lock(watch).line(&String::from_utf8_lossy(&line));
+    }
+}
+
+fn lock(watch: &Mutex<Watch>) -> MutexGuard<'_, Watch> {
+    watch.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// What has been heard so far, and when last.
+#[derive(Debug)]
+struct Watch {
+    tally: Tally,
+    last_line: String,
+    heard: Instant,
+}
+
+impl Watch {
+    fn new() -> Self {
+        Self { tally: Tally::default(), last_line: String::new(), heard: Instant::now() }
+    }
+
+    fn line(&mut self, line: &str) {
+        self.tally.line(line);
+        line.clone_into(&mut self.last_line);
+        self.heard = Instant::now();
+    }
+
+    fn mind_silence(&mut self) {
+        if self.heard.elapsed() >= SILENCE {
+            run::step(format_args!(
+                "silent for {} min; last heard: {}",
+                SILENCE.as_secs() / 60,
+                self.last_line
+            ));
+            self.heard = Instant::now();
+        }
+    }
+}
+
+/// The books of a test run.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Tally {
+    passed: u32,
+    failed: u32,
+    suites: u32,
+    failures: Vec<String>,
+    skipped: Vec<String>,
+}
+
+impl Tally {
+    /// Takes one line of the output of `cargo test`.
+    fn line(&mut self, line: &str) {
+        let line = line.trim();
+        if let Some(counts) = line.strip_prefix("test result: ") {
+            self.suites += 1;
+            self.passed += number_before(counts, "passed");
+            self.failed += number_before(counts, "failed");
+        } else if let Some(at) = line.find("SKIPPED ") {
+            // Tests that find their precondition missing say so themselves, whatever the harness thinks of them.
+            let said = line[at + "SKIPPED ".len()..].trim().to_owned();
+            if said.contains(':') && !self.skipped.contains(&said) {
+                self.skipped.push(said);
+            }
+        } else if let Some(test) = line.strip_prefix("test ") {
+            match test.rsplit_once(" ... ") {
+                Some((name, "FAILED")) => self.failures.push(name.to_owned()),
+                Some((name, verdict)) => {
+                    if let Some(reason) = verdict.strip_prefix("ignored") {
+                        let reason = reason.trim_start_matches([',', ' ']);
+                        let reason = if reason.is_empty() { "marked `ignore`" } else { reason };
+                        self.skipped.push(format!("{name}: {reason}"));
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn summary(&self) -> String {
+        let Self { passed, failed, suites, .. } = self;
+        let mut lines = vec![format!(
+            "{passed} passed, {failed} failed, {} skipped, in {suites} suites",
+            self.skipped.len()
+        )];
+        lines.extend(self.skipped.iter().map(|skipped| format!("  skipped  {skipped}")));
+        lines.extend(self.failures.iter().map(|failure| format!("  FAILED   {failure}")));
+        lines.join("\n") + "\n"
+    }
+}
+
+/// The number in front of `word`, as in `12 passed; 0 failed`.
+fn number_before(text: &str, word: &str) -> u32 {
+    text.split([';', '.'])
+        .filter_map(|part| part.trim().strip_suffix(word))
+        .find_map(|number| number.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+/// Removes containers that tests of this run left behind.
+fn sweep(label: &str) {
+    let filter = format!("label=valkit.test-run={label}");
+    let Ok(ids) = run::output(Command::new("docker").args(["ps", "--all", "--quiet", "--filter", &filter]))
+    else {
+        return;
+    };
+    let ids: Vec<&str> = ids.split_whitespace().collect();
+    if ids.is_empty() {
+        return;
+    }
+    run::step(format_args!("removing {} containers that tests left behind", ids.len()));
+    if let Err(error) = run::output(Command::new("docker").args(["rm", "--force", "--volumes"]).args(&ids)) {
+        run::step(format_args!("could not: {error:#}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(output: &str) -> Tally {
+        let mut tally = Tally::default();
+        output.lines().for_each(|line| tally.line(line));
+        tally
+    }
+
+    const OUTPUT: &str = "\
+running 3 tests
+test policy::tests::grows ... ok
+test it_kill::needs_its_own ... ok
+test slow ... ignored, takes an hour
+test plain ... ignored
+test broken ... FAILED
+SKIPPED it_kill::needs_its_own: VALKIT_TEST_URL names a server that must not be killed
+SKIPPED it_kill::needs_its_own: VALKIT_TEST_URL names a server that must not be killed
+test result: FAILED. 2 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.10s
+
+   Doc-tests valkey_envelope
+test result: ok. 7 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 1.23s
+";
+
+    #[test]
+    fn suites_add_up() {
+        let tally = tally(OUTPUT);
+        assert_eq!((tally.passed, tally.failed, tally.suites), (9, 1, 2));
+        assert_eq!(tally.failures, ["broken"]);
+    }
+
+    #[test]
+    fn what_was_skipped_is_listed_once_with_its_reason() {
+        assert_eq!(
+            tally(OUTPUT).skipped,
+            [
+                "slow: takes an hour",
+                "plain: marked `ignore`",
+                "it_kill::needs_its_own: VALKIT_TEST_URL names a server that must not be killed",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_skip_is_seen_behind_the_name_of_another_test() {
+        assert_eq!(tally("test a ... SKIPPED b: no Docker").skipped, ["b: no Docker"]);
+    }
+
+    #[test]
+    fn the_summary_shows_failures_and_skips() {
+        let summary = tally(OUTPUT).summary();
+        assert!(summary.starts_with("9 passed, 1 failed, 3 skipped, in 2 suites\n"), "{summary}");
+        assert!(
+            summary.contains("FAILED   broken") && summary.contains("skipped  slow: takes an hour"),
+            "{summary}"
+        );
+    }
+
+    #[test]
+    fn output_is_passed_on_and_counted_although_lines_are_cut() {
+        let watch = Mutex::new(Watch::new());
+        let mut passed_on = Vec::new();
+        pass_on(OUTPUT.as_bytes().chain(&b"test last ... FAILED"[..]), &mut passed_on, &watch);
+        assert_eq!(passed_on, format!("{OUTPUT}test last ... FAILED").into_bytes());
+        assert_eq!(lock(&watch).tally.failures, ["broken", "last"]);
+    }
+
+    #[test]
+    fn the_exit_status_is_that_of_the_command() {
+        for (script, expected) in [("exit 0", true), ("exit 101", false)] {
+            let (succeeded, _) = stream(Command::new("sh").args(["-c", script])).expect("sh is there");
+            assert_eq!(succeeded, expected, "{script}");
+        }
+    }
+}
