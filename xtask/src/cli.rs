@@ -72,7 +72,6 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-#[allow(dead_code)]
 /// Names of the verbs, for checking the commands that documents show.
 pub(crate) fn verbs() -> Vec<String> {
     Cli::command().get_subcommands().map(|verb| verb.get_name().to_owned()).collect()

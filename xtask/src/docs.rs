@@ -1,8 +1,17 @@
-//! The documents: rustdoc, links, shown commands, Rust blocks, the configuration table.
+//! The documents: rustdoc, links, the commands they show, their Rust blocks, what is generated.
+
+mod blocks;
+mod commands;
+mod generated;
+mod links;
+mod markdown;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::run;
+use crate::{run, workspace};
+use markdown::Document;
 
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Args {
@@ -11,9 +20,28 @@ pub(crate) struct Args {
     write: bool,
 }
 
-/// Checks all of it.
-pub(crate) fn run(_args: &Args) -> Result<()> {
+/// Checks all of it, cheap parts first.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.write {
+        return generated::write();
+    }
+    let files = workspace::files()?;
+    let documents: Vec<Document> = documents(&files)
+        .into_iter()
+        .map(|path| Ok(Document::new(&path, &workspace::read(&path)?)))
+        .collect::<Result<_>>()?;
+
+    workspace::report("links in documents", &links::check(&documents, &files))?;
+    workspace::report("Rust blocks of documents are compiled", &blocks::check(&documents)?)?;
+    generated::compare()?;
+    workspace::report("commands in documents exist", &commands::check(&documents)?)?;
+
+    run::step("rustdoc");
     run::run(
         run::cargo().args(["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings"),
     )
+}
+
+fn documents(files: &[PathBuf]) -> Vec<PathBuf> {
+    files.iter().filter(|path| path.extension().is_some_and(|extension| extension == "md")).cloned().collect()
 }

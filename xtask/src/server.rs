@@ -182,6 +182,30 @@ mod tests {
         assert!(!answers(&SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()))));
     }
 
+    /// What can be started at once, without building or installing anything.
+    fn at_hand() -> Option<Valkey> {
+        let image = std::env::var("VALKIT_TEST_IMAGE").unwrap_or_else(|_| "valkey/valkey:8.0".to_owned());
+        if run::which("docker").is_some() && crate::setup::is_present(&image) {
+            return Some(Valkey::Image(image));
+        }
+        run::which("valkey-server").map(Valkey::Program)
+    }
+
+    #[test]
+    fn a_server_lives_as_long_as_its_holder() {
+        let Some(valkey) = at_hand() else {
+            // Not `eprintln!`, which the test harness would keep to itself.
+            writeln!(std::io::stderr(), "SKIPPED a_server_lives_as_long_as_its_holder: no Valkey at hand")
+                .unwrap();
+            return;
+        };
+        let server = Server::start(&valkey).unwrap();
+        let url = server.url().to_owned();
+        assert!(reachable(&url), "{url}");
+        drop(server);
+        assert!(!reachable(&url), "{url}");
+    }
+
     #[test]
     fn reachability_looks_at_host_and_port_only() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -114,10 +114,15 @@ pub(crate) fn docker_answers() -> Result<()> {
         .context("the engine does not answer")
 }
 
+/// Whether Docker has the image here.
+pub(crate) fn is_present(image: &str) -> bool {
+    run::output(Command::new("docker").args(["image", "inspect", image])).is_ok()
+}
+
 /// The image named by `VALKIT_TEST_IMAGE`, else ours of [`SERIES`], which the script pulls or builds if need be.
 fn image() -> Result<String> {
     if let Some(image) = variable("VALKIT_TEST_IMAGE") {
-        if run::output(Command::new("docker").args(["image", "inspect", &image])).is_err() {
+        if !is_present(&image) {
             run::step(format_args!("pulling {image}, as VALKIT_TEST_IMAGE says"));
             run::run(Command::new("docker").args(["pull", &image]))?;
         }

@@ -1,5 +1,7 @@
 //! Every test of the workspace, with what was skipped said at the end.
 
+mod leftovers;
+
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -37,15 +39,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     {
         bail!("nothing answers at the host and port of VALKIT_TEST_URL");
     }
-    // Containers of a run carry its name, so that what a killed test leaves behind is found without touching others'.
-    let label = format!("xtask-{}", std::process::id());
     let mut cargo = command(args, &valkey);
-    cargo.env("VALKIT_TEST_RUN", &label);
     run::step(run::shown(&cargo));
-
     let outcome = stream(&mut cargo);
     if matches!(valkey, Valkey::Image(_)) {
-        sweep(&label);
+        leftovers::remove();
     }
     let (succeeded, tally) = outcome?;
     eprint!("\n{}", tally.summary());
@@ -71,8 +69,15 @@ fn command(args: &Args, valkey: &Valkey) -> Command {
     if !args.rest.is_empty() {
         cargo.arg("--").args(&args.rest);
     }
-    if let Valkey::Image(image) = valkey {
-        cargo.env("VALKIT_TEST_IMAGE", image);
+    // What was found here is what the tests use; they do not look again.
+    match valkey {
+        Valkey::Url(_) => {}
+        Valkey::Image(image) => {
+            cargo.env("VALKIT_TEST_ENGINE", "docker").env("VALKIT_TEST_IMAGE", image);
+        }
+        Valkey::Program(_) => {
+            cargo.env("VALKIT_TEST_ENGINE", "binary");
+        }
     }
     cargo
 }
@@ -225,23 +230,6 @@ fn number_before(text: &str, word: &str) -> u32 {
         .filter_map(|part| part.trim().strip_suffix(word))
         .find_map(|number| number.trim().parse().ok())
         .unwrap_or(0)
-}
-
-/// Removes containers that tests of this run left behind.
-fn sweep(label: &str) {
-    let filter = format!("label=valkit.test-run={label}");
-    let Ok(ids) = run::output(Command::new("docker").args(["ps", "--all", "--quiet", "--filter", &filter]))
-    else {
-        return;
-    };
-    let ids: Vec<&str> = ids.split_whitespace().collect();
-    if ids.is_empty() {
-        return;
-    }
-    run::step(format_args!("removing {} containers that tests left behind", ids.len()));
-    if let Err(error) = run::output(Command::new("docker").args(["rm", "--force", "--volumes"]).args(&ids)) {
-        run::step(format_args!("could not: {error:#}"));
-    }
 }
 
 #[cfg(test)]
