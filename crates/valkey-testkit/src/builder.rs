@@ -1,0 +1,256 @@
+//! What a test server should be like.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use crate::engine::Engine;
+use crate::place::Place;
+use crate::server::{Given, Inner, Own};
+use crate::tls::Certificates;
+use crate::{TestServer, TestkitError, runtime};
+
+/// How often a server is started elsewhere when its port turned out to be taken.
+const ATTEMPTS: u32 = 5;
+
+/// The user that `cli` comes in as when the default user is off.
+const OPERATOR: &str = "testkit";
+
+/// A test server to be. Made by [`TestServer::builder`].
+///
+/// Without further calls it is a server that persists nothing, refuses nobody and allows `DEBUG`.
+#[derive(Clone, Default)]
+#[must_use = "a builder starts nothing until `start`"]
+pub struct TestServerBuilder {
+    directives: Vec<(String, String)>,
+    users: Vec<User>,
+    password: Option<String>,
+    default_user_off: bool,
+    tls: Option<Tls>,
+    cluster: bool,
+}
+
+#[derive(Clone)]
+struct User {
+    name: String,
+    password: String,
+    rules: String,
+}
+
+#[derive(Clone, Copy)]
+enum Tls {
+    ServerOnly,
+    ClientsToo,
+}
+
+impl TestServerBuilder {
+    /// Adds a line of `valkey.conf`: `config("maxmemory", "4mb")`, `config("save", "60 1")`. The last one of a name wins.
+    pub fn config(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.directives.push((name.into(), value.into()));
+        self
+    }
+
+    /// Turns the append-only file on or off. With it data survives [`TestServer::kill`] and [`TestServer::restart`];
+    /// `appendfsync` is `everysec`, unless [`config`](Self::config) says otherwise.
+    pub fn append_only(self, on: bool) -> Self {
+        self.config("appendonly", if on { "yes" } else { "no" })
+    }
+
+    /// Serves TLS only, with a certificate of a new authority whose file is [`TestServer::tls_ca_path`].
+    pub fn tls(mut self) -> Self {
+        self.tls = self.tls.or(Some(Tls::ServerOnly));
+        self
+    }
+
+    /// Like [`tls`](Self::tls), and refuses clients without a certificate of that authority
+    /// ([`TestServer::tls_client_certificate_path`], [`TestServer::tls_client_key_path`]).
+    pub fn tls_client_certificates(mut self) -> Self {
+        self.tls = Some(Tls::ClientsToo);
+        self
+    }
+
+    /// Sets the default user's password.
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(password.into());
+        self
+    }
+
+    /// Adds a user with rules in the server's own words: `acl_user("app", "secret", "~* &* +@all -@admin")`.
+    /// [`TestServer::url`] comes in as the first one added.
+    pub fn acl_user(
+        mut self,
+        name: impl Into<String>,
+        password: impl Into<String>,
+        rules: impl Into<String>,
+    ) -> Self {
+        self.users.push(User { name: name.into(), password: password.into(), rules: rules.into() });
+        self
+    }
+
+    /// Turns the default user off, as a hardened server has it. [`TestServer::cli`] then uses one of its own.
+    ///
+    /// The default user keeps its rights, though nobody can come in as it: a server replays the transactions of its
+    /// append-only file as this user, and loses them where it may not write.
+    pub fn default_user_off(mut self) -> Self {
+        self.default_user_off = true;
+        self
+    }
+
+    pub(crate) fn cluster(mut self) -> Self {
+        self.cluster = true;
+        self
+    }
+
+    /// Starts the server and waits until it accepts connections.
+    ///
+    /// # Errors
+    /// [`TestkitError::NoEngine`] when there is no way to start one here, [`TestkitError::Start`] when it ends at
+    /// once (a directive it does not know), [`TestkitError::NeedsOwnServer`] when `VALKIT_TEST_URL` names a server
+    /// and this builder wants a special one.
+    ///
+    /// # Cancel safety
+    /// A start that is no longer awaited is finished in the background, and the server then removed.
+    pub async fn start(self) -> Result<TestServer, TestkitError> {
+        runtime::run(async move {
+            let engine = Engine::get().await?;
+            if let Engine::Given { url } = engine {
+                self.refuse_given()?;
+                return Ok(TestServer::new(Inner::Given(Given::new(url)?)));
+            }
+            let mut attempt = 1;
+            loop {
+                let place = engine.place().await?;
+                let retry = place.shares_ports() && attempt < ATTEMPTS;
+                match self.start_in(place).await {
+                    Err(TestkitError::Start { log, .. })
+                        if retry && log.contains("Address already in use") =>
+                    {
+                        attempt += 1;
+                    }
+                    Err(error) => return Err(error),
+                    Ok(own) => return Ok(TestServer::new(Inner::Own(Arc::new(own)))),
+                }
+            }
+        })
+        .await
+    }
+
+    fn refuse_given(&self) -> Result<(), TestkitError> {
+        let plain = self.directives.is_empty()
+            && self.users.is_empty()
+            && self.password.is_none()
+            && !self.default_user_off
+            && self.tls.is_none()
+            && !self.cluster;
+        if plain { Ok(()) } else { Err(TestkitError::NeedsOwnServer { what: "configures it" }) }
+    }
+
+    async fn start_in(&self, place: Place) -> Result<Own, TestkitError> {
+        self.validate()?;
+        let operator_password = self.default_user_off.then(|| crate::unique_name("operator"));
+        let certificates = self.tls.map(|_| Certificates::make(place.ip())).transpose()?;
+        let mut files =
+            vec![("valkey.conf", self.conf(&place)), ("users.acl", self.acl(operator_password.as_deref()))];
+        if let Some(certificates) = &certificates {
+            files.extend([
+                ("ca.pem", certificates.ca.clone()),
+                ("server.pem", certificates.server.0.clone()),
+                ("server.key", certificates.server.1.clone()),
+                ("client.pem", certificates.client.0.clone()),
+                ("client.key", certificates.client.1.clone()),
+            ]);
+        }
+        place.write(&files).await?;
+        let conf = format!("{}/valkey.conf", place.directories().0);
+        let supervisor = place.supervise(&conf).await?;
+        supervisor.start().await?;
+        let operator = match (operator_password, &self.password) {
+            (Some(password), _) => Some((OPERATOR.to_owned(), password)),
+            (None, Some(password)) => Some(("default".to_owned(), password.clone())),
+            (None, None) => None,
+        };
+        let user = self.users.first().map(|user| (user.name.clone(), user.password.clone()));
+        let client_files = certificates.map(|made| made.write_client_files()).transpose()?;
+        Ok(Own { user: user.or_else(|| operator.clone()), operator, client_files, supervisor, place })
+    }
+
+    fn validate(&self) -> Result<(), TestkitError> {
+        let directives = self.directives.iter().flat_map(|(name, value)| [name, value]);
+        let users = self.users.iter().flat_map(|user| [&user.name, &user.password, &user.rules]);
+        if directives.chain(users).chain(&self.password).any(|text| text.contains(['\n', '\r'])) {
+            return Err(TestkitError::Invalid("a line break in a server's configuration".to_owned()));
+        }
+        let credentials =
+            self.users.iter().flat_map(|user| [&user.name, &user.password]).chain(&self.password);
+        if let Some(text) =
+            credentials.into_iter().find(|text| text.contains(char::is_whitespace) || text.is_empty())
+        {
+            return Err(TestkitError::Invalid(format!("{text:?} is no name or password for an ACL file")));
+        }
+        Ok(())
+    }
+
+    fn conf(&self, place: &Place) -> String {
+        let (directory, data) = place.directories();
+        let (port, bus_port) = place.ports();
+        let mut lines = vec![
+            format!("bind {}", if place.shares_ports() { "127.0.0.1" } else { "*" }),
+            "protected-mode no".to_owned(),
+            format!("dir {data}"),
+            format!("aclfile {directory}/users.acl"),
+            "enable-debug-command yes".to_owned(),
+            "save \"\"".to_owned(),
+            "appendonly no".to_owned(),
+            "appendfsync everysec".to_owned(),
+            // A replica should not wait for a second one before its first synchronisation.
+            "repl-diskless-sync-delay 0".to_owned(),
+        ];
+        match self.tls {
+            None => lines.push(format!("port {port}")),
+            Some(tls) => lines.extend([
+                "port 0".to_owned(),
+                format!("tls-port {port}"),
+                format!("tls-ca-cert-file {directory}/ca.pem"),
+                format!("tls-cert-file {directory}/server.pem"),
+                format!("tls-key-file {directory}/server.key"),
+                format!("tls-auth-clients {}", if matches!(tls, Tls::ClientsToo) { "yes" } else { "no" }),
+                "tls-replication yes".to_owned(),
+            ]),
+        }
+        if self.cluster {
+            lines.extend([
+                "cluster-enabled yes".to_owned(),
+                format!("cluster-port {bus_port}"),
+                "cluster-node-timeout 2000".to_owned(),
+                format!("tls-cluster {}", if self.tls.is_some() { "yes" } else { "no" }),
+            ]);
+        }
+        lines.extend(self.directives.iter().map(|(name, value)| format!("{name} {value}")));
+        lines.join("\n") + "\n"
+    }
+
+    fn acl(&self, operator_password: Option<&str>) -> String {
+        let mut acl = match (&self.password, self.default_user_off) {
+            (_, true) => "user default off resetpass ~* &* +@all\n".to_owned(),
+            (Some(password), false) => format!("user default on >{password} ~* &* +@all\n"),
+            (None, false) => "user default on nopass ~* &* +@all\n".to_owned(),
+        };
+        if let Some(password) = operator_password {
+            let _ = writeln!(acl, "user {OPERATOR} on >{password} ~* &* +@all");
+        }
+        for User { name, password, rules } in &self.users {
+            let _ = writeln!(acl, "user {name} on >{password} {rules}");
+        }
+        acl
+    }
+}
+
+impl std::fmt::Debug for TestServerBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TestServerBuilder")
+            .field("directives", &self.directives)
+            .field("users", &self.users.iter().map(|user| &user.name).collect::<Vec<_>>())
+            .field("tls", &self.tls.is_some())
+            .field("cluster", &self.cluster)
+            .finish_non_exhaustive()
+    }
+}
