@@ -51,6 +51,7 @@ mod keys;
 mod lane;
 mod limits;
 mod payload;
+mod payload_codec;
 mod queue;
 mod trace;
 
@@ -67,6 +68,7 @@ pub use self::{
     lane::{InvalidLane, Lane},
     limits::{Limit, LimitExceeded, Limits},
     payload::PayloadMismatch,
+    payload_codec::{CodecError, PayloadCodec, PayloadCodecs},
     queue::{InvalidQueueName, QueueName},
     trace::{InvalidTraceParent, TraceParent},
 };
