@@ -26,7 +26,7 @@ pub(crate) fn decode(codec: &Codec, bytes: &[u8]) -> Result<Envelope, DecodeErro
     limits.check_size(bytes.len())?;
     let text =
         str::from_utf8(bytes).map_err(|error| DecodeError::NotUtf8 { position: error.valid_up_to() })?;
-    limits.check_depth(text, 0)?;
+    limits.check_depth(bytes, 0)?;
     let wire = Wire::parse(text)?;
 
     let encoding = text_of(payload::ENCODING, wire.payload_encoding)?;
@@ -267,7 +267,7 @@ fn headers(limits: &Limits, value: Option<&RawValue>) -> Result<Headers, DecodeE
             // Go reads a null into a string as the empty one.
             let text = match value.get() {
                 "null" => Cow::Borrowed(""),
-                _ => text(|| format!("headers.{name}").into(), value)?,
+                _ => text(|| header_field(&name), value)?,
             };
             count += 1;
             bytes += name.len() + text.len();
@@ -279,6 +279,12 @@ fn headers(limits: &Limits, value: Option<&RawValue>) -> Result<Headers, DecodeE
         })();
     })?;
     outcome.map(|()| headers)
+}
+
+/// The name is the producer's: it is escaped and cut, since it goes to logs.
+fn header_field(name: &str) -> Cow<'static, str> {
+    let name: String = name.escape_debug().take(64).collect();
+    format!("headers.{name}").into()
 }
 
 fn metadata(value: Option<&RawValue>) -> Result<Fields, DecodeError> {

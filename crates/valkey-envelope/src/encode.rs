@@ -58,7 +58,7 @@ pub(crate) fn encode(codec: &Codec, envelope: &Envelope) -> Result<Bytes, Encode
             }
         }
         PayloadForm::Base64 => {
-            limits.check_depth(payload, 1)?;
+            limits.check_depth(payload.as_bytes(), 1)?;
             out.base64("payload", payload);
             out.field(payload::ENCODING, payload::BASE64);
         }
@@ -83,8 +83,7 @@ pub(crate) fn encode(codec: &Codec, envelope: &Envelope) -> Result<Bytes, Encode
     let json = out.end();
 
     limits.check_size(json.len())?;
-    // All of it is from serializers, so it is UTF-8.
-    limits.check_depth(&String::from_utf8_lossy(&json), 0)?;
+    limits.check_depth(&json, 0)?;
     Ok(Bytes::from(json))
 }
 

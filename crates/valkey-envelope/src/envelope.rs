@@ -428,8 +428,8 @@ mod tests {
     #[test]
     fn expiry_counts_from_the_timestamp() {
         let made: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        let envelope = hello().with_timestamp(made).with_ttl(Duration::from_secs(60));
-        let end = made + SignedDuration::from_secs(60);
+        let envelope = hello().with_timestamp(made).with_ttl(Duration::from_mins(1));
+        let end = made + SignedDuration::from_mins(1);
         assert_eq!(envelope.expires_at(), Some(end));
         assert!(envelope.is_expired(end));
         assert!(!envelope.is_expired(end - SignedDuration::from_nanos(1)));

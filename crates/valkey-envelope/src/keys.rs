@@ -209,9 +209,8 @@ mod tests {
     #[test]
     fn slot_agrees_with_the_cluster_specification() {
         // The check value of CRC16/XMODEM, and `CLUSTER KEYSLOT foo`.
-        assert_eq!(slot("123456789"), 0x31c3 % 16384);
+        assert_eq!(slot("123456789"), 0x31c3);
         assert_eq!(slot("foo"), 12182);
-        assert_eq!(slot("foo{}{bar}"), slot("foo{}{bar}"));
         assert_eq!(slot("{foo}:x"), 12182);
     }
 

@@ -38,33 +38,35 @@ pub(crate) fn read(
     wire: &RawValue,
     encoding: Option<&str>,
 ) -> Result<(Box<RawValue>, PayloadForm), DecodeError> {
-    let string = if wire.get().starts_with('"') { unquote(wire) } else { None };
     let meant = match encoding {
+        None => codec.string_payload,
         Some(BASE64) => StringPayload::Base64,
         Some(LITERAL) => StringPayload::Literal,
         Some(_) => return Err(DecodeError::at(ENCODING, "expected `base64` or `literal`")),
-        None => codec.string_payload,
     };
-    match (string, meant) {
-        (Some(string), StringPayload::Detect) => {
-            if let Some(json) = decode_text(&string).filter(|json| is_container(json)) {
-                codec.limits.check_depth(&json, 1)?;
+    // All this is about strings; any other value is what it is.
+    let meant = if wire.get().starts_with('"') { meant } else { StringPayload::Literal };
+    let limits = &codec.limits;
+    match meant {
+        StringPayload::Base64 => {
+            let json =
+                text_of_base64(wire).ok_or_else(|| DecodeError::at("payload", "expected base64 of JSON"))?;
+            limits.check_depth(json.as_bytes(), 1)?;
+            let payload = RawValue::from_string(json).map_err(|_| {
+                DecodeError::at("payload", "expected base64 of JSON, found base64 of something else")
+            })?;
+            return Ok((payload, PayloadForm::Base64));
+        }
+        StringPayload::Detect => {
+            let container = |json: &String| json.trim_ascii_start().starts_with(['{', '[']);
+            if let Some(json) = text_of_base64(wire).filter(container) {
+                limits.check_depth(json.as_bytes(), 1)?;
                 if let Ok(payload) = RawValue::from_string(json) {
                     return Ok((payload, PayloadForm::Base64));
                 }
             }
         }
-        (Some(string), StringPayload::Base64) => {
-            let json = decode_text(&string)
-                .ok_or_else(|| DecodeError::at("payload", "expected the base64 of JSON"))?;
-            codec.limits.check_depth(&json, 1)?;
-            let payload = RawValue::from_string(json).map_err(|_| {
-                DecodeError::at("payload", "expected the base64 of JSON, its content is not JSON")
-            })?;
-            return Ok((payload, PayloadForm::Base64));
-        }
-        // An inline value is what it is. So is a string with half a surrogate, which no decoder would take.
-        (_, StringPayload::Literal) | (None, _) => {}
+        StringPayload::Literal => {}
     }
     Ok((wire.to_owned(), PayloadForm::Inline))
 }
@@ -101,12 +103,8 @@ pub(crate) fn unquote(json: &RawValue) -> Option<Cow<'_, str>> {
     }
 }
 
-fn decode_text(base64: &str) -> Option<String> {
-    String::from_utf8(STANDARD.decode(base64).ok()?).ok()
-}
-
-fn is_container(json: &str) -> bool {
-    json.trim_ascii_start().starts_with(['{', '['])
+fn text_of_base64(string: &RawValue) -> Option<String> {
+    String::from_utf8(STANDARD.decode(&*unquote(string)?).ok()?).ok()
 }
 
 // === impl PayloadMismatch ===

@@ -37,7 +37,7 @@ pub enum InvalidQueueName {
     Character {
         /// The first such character.
         character: char,
-        /// How many characters are in front of it.
+        /// Which one it is, counted from 1.
         position: usize,
     },
     /// No character at all.
@@ -72,7 +72,7 @@ impl QueueName {
             return Err(InvalidQueueName::Empty);
         }
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':' | '-');
-        if let Some((position, character)) = name.chars().enumerate().find(|&(_, c)| !allowed(c)) {
+        if let Some((character, position)) = name.chars().zip(1..).find(|&(c, _)| !allowed(c)) {
             return Err(InvalidQueueName::Character { character, position });
         }
         // Only ASCII is left, so bytes are characters.
@@ -156,12 +156,12 @@ mod tests {
         assert_eq!(refusal(""), InvalidQueueName::Empty);
         assert_eq!(refusal(&"x".repeat(201)), InvalidQueueName::TooLong { length: 201 });
         for (name, character, position) in [
-            ("{a}", '{', 0),
-            ("a b", ' ', 1),
-            ("größe", 'ö', 2),
-            ("añb", 'ñ', 1),
-            ("a\0", '\0', 1),
-            ("ab\n", '\n', 2),
+            ("{a}", '{', 1),
+            ("a b", ' ', 2),
+            ("größe", 'ö', 3),
+            ("añb", 'ñ', 2),
+            ("a\0", '\0', 2),
+            ("ab\n", '\n', 3),
         ] {
             assert_eq!(refusal(name), InvalidQueueName::Character { character, position });
         }
@@ -177,6 +177,6 @@ mod tests {
     fn reads_from_settings() {
         assert!(serde_json::from_str::<QueueName>(r#""orders""#).is_ok());
         let refused = serde_json::from_str::<QueueName>(r#""or ders""#).unwrap_err();
-        assert!(refused.to_string().contains("position 2"), "{refused}");
+        assert!(refused.to_string().contains("position 3"), "{refused}");
     }
 }
