@@ -1,0 +1,41 @@
+#!lua flags=allow-oom
+-- transition: a consumer that never was becomes one with a lease
+-- KEYS: 1 public LIST, 2 lane:high LIST, 3 lane:low LIST, 4 woken LIST, 5 inflight:<cid> HASH, 6 consumers ZSET, 7 redo LIST,
+--       8 delayed ZSET, 9 dead ZSET, 10 dead:body HASH, 11 control HASH
+-- ARGV: 1 cid, 2 lease ms
+-- Returns: {'joined' | 'fenced', now ms}; fenced: this cid was used before
+-- Keeps: only a join makes a consumer, so that a late take of a reaped one cannot bring it back
+
+local call, pcall = redis.call, redis.pcall
+local READ = { 'LLEN', 'LLEN', 'LLEN', 'LLEN', 'HLEN', 'ZCARD', 'LLEN', 'ZCARD', 'ZCARD', 'HLEN', 'HLEN' }
+local CONSUMERS, CONTROL = KEYS[6], KEYS[11]
+local cid, lease = ARGV[1], tonumber(ARGV[2])
+if not lease then return { err = 'ERR join.lua: malformed arguments' } end
+for i, command in ipairs(READ) do
+  local reply = pcall(command, KEYS[i])
+  if type(reply) == 'table' and reply.err then
+    return { err = string.sub(reply.err, 1, 9) == 'WRONGTYPE' and 'WRONGTYPE key ' .. KEYS[i] .. ' is not of the type this queue uses' or reply.err }
+  end
+end
+
+local time = call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+if call('ZSCORE', CONSUMERS, cid) or call('EXISTS', KEYS[5]) == 1 then return { 'fenced', now } end
+
+-- The longest lease in use bounds what a deadline can honestly be; reap.lua reads both fields.
+if lease > (tonumber(call('HGET', CONTROL, 'lease') or '0') or 0) then call('HSET', CONTROL, 'lease', ARGV[2]) end
+local run_id = string.match(call('INFO', 'server'), 'run_id:(%x+)') or ''
+local known = call('HGET', CONTROL, 'run_id')
+if known ~= run_id then
+  -- The server restarted since: no consumer could renew meanwhile, so each gets one lease to come back.
+  if known then
+    local longest = tonumber(call('HGET', CONTROL, 'lease'))
+    local all = call('ZRANGE', CONSUMERS, 0, 511, 'WITHSCORES')
+    for i = 1, #all, 2 do
+      if tonumber(all[i + 1]) > 0 then call('ZADD', CONSUMERS, string.format('%.0f', now + longest), all[i]) end
+    end
+  end
+  call('HSET', CONTROL, 'run_id', run_id)
+end
+call('ZADD', CONSUMERS, string.format('%.0f', now + lease), cid)
+return { 'joined', now }
