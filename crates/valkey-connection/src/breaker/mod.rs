@@ -1,0 +1,190 @@
+//! The circuit breaker: stops callers from queueing up in front of a store that keeps failing.
+//!
+//! [`state`] decides and is pure; this file adds the lock, the clock and the permit that cannot be forgotten.
+
+mod state;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+pub use self::state::{BreakerPolicy, BreakerState};
+use self::state::{Machine, Outcome, Ticket};
+use crate::error::{Error, ErrorKind, Progress};
+use crate::telemetry;
+
+/// A circuit breaker shared by all who ask it.
+///
+/// It gates only those who [`acquire`](Self::acquire) a permit (the senders). Takes, settles and lease renewals do not
+/// ask: refusing them would turn a short outage into redeliveries.
+///
+/// ```
+/// use valkey_connection::{Breaker, BreakerPolicy, BreakerState};
+/// use std::time::Duration;
+///
+/// let breaker = Breaker::new(BreakerPolicy {
+///     failure_threshold: 0,
+///     interval: Duration::from_secs(120),
+///     timeout: Duration::from_secs(60),
+///     max_requests: 5,
+/// });
+/// breaker.acquire().unwrap().failure();
+/// assert_eq!(breaker.state(), BreakerState::Open);
+/// assert!(breaker.acquire().unwrap_err().retry_after() > Duration::from_secs(59));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Breaker {
+    machine: Arc<Mutex<Machine>>,
+}
+
+/// Admission to one call. Settle it with [`success`](Self::success), [`failure`](Self::failure) or
+/// [`record`](Self::record); dropping it (a cancelled call) counts as neither and frees the probe slot.
+#[must_use = "a permit that is dropped at once admits nothing"]
+pub struct Permit {
+    machine: Arc<Mutex<Machine>>,
+    ticket: Ticket,
+    outcome: Outcome,
+}
+
+/// The breaker refuses: the store failed repeatedly, nothing was sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct BreakerOpen {
+    retry_after: Duration,
+}
+
+impl Breaker {
+    /// A closed breaker.
+    pub fn new(policy: BreakerPolicy) -> Self {
+        Self { machine: Arc::new(Mutex::new(Machine::new(policy, Instant::now()))) }
+    }
+
+    /// Asks for admission.
+    ///
+    /// # Errors
+    /// [`BreakerOpen`] with the time to wait.
+    pub fn acquire(&self) -> Result<Permit, BreakerOpen> {
+        let result = lock(&self.machine).acquire(Instant::now());
+        match result {
+            Ok(ticket) => {
+                Ok(Permit { machine: Arc::clone(&self.machine), ticket, outcome: Outcome::Neutral })
+            }
+            Err(retry_after) => {
+                telemetry::breaker_refused();
+                Err(BreakerOpen { retry_after })
+            }
+        }
+    }
+
+    /// The state now.
+    pub fn state(&self) -> BreakerState {
+        lock(&self.machine).state(Instant::now())
+    }
+}
+
+impl Permit {
+    /// The store answered.
+    pub fn success(mut self) {
+        self.outcome = Outcome::Success;
+    }
+
+    /// The store failed.
+    pub fn failure(mut self) {
+        self.outcome = Outcome::Failure;
+    }
+
+    /// Settles by the result: an answer of the store, even a refusal, is a success; a
+    /// [store failure](Error::is_store_failure) counts against it.
+    pub fn record<T>(self, result: &Result<T, Error>) {
+        match result {
+            Err(error) if error.is_store_failure() => self.failure(),
+            _ => self.success(),
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let mut machine = lock(&self.machine);
+        let before = machine.state(now);
+        machine.settle(&self.ticket, self.outcome, now);
+        let after = machine.state(now);
+        drop(machine);
+        if before != after {
+            telemetry::breaker_changed(before, after);
+        }
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").finish_non_exhaustive()
+    }
+}
+
+impl BreakerOpen {
+    /// How long to wait before asking again.
+    pub fn retry_after(&self) -> Duration {
+        self.retry_after
+    }
+}
+
+impl fmt::Display for BreakerOpen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the circuit breaker is open; try again in {:.1} s", self.retry_after.as_secs_f64())
+    }
+}
+
+impl std::error::Error for BreakerOpen {}
+
+impl From<BreakerOpen> for Error {
+    fn from(open: BreakerOpen) -> Self {
+        Self::new(ErrorKind::BreakerOpen, Progress::NotSent, open.to_string())
+    }
+}
+
+/// Nothing panics while the lock is held; should it happen all the same, the counts are still usable.
+fn lock(machine: &Mutex<Machine>) -> MutexGuard<'_, Machine> {
+    machine.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn breaker(timeout: Duration) -> Breaker {
+        Breaker::new(BreakerPolicy {
+            failure_threshold: 3,
+            interval: Duration::from_secs(120),
+            timeout,
+            max_requests: 1,
+        })
+    }
+
+    #[test]
+    fn a_dropped_permit_is_neutral_and_frees_its_slot() {
+        let breaker = breaker(Duration::ZERO);
+        (0..4).for_each(|_| breaker.acquire().unwrap().failure());
+        let probe = breaker.acquire().unwrap();
+        assert!(breaker.acquire().is_err(), "one probe at a time");
+        drop(probe);
+        breaker.acquire().unwrap().success();
+        assert_eq!(breaker.state(), BreakerState::Closed);
+    }
+
+    #[test]
+    fn refusals_of_the_server_are_no_failures_of_the_store() {
+        let breaker = breaker(Duration::from_secs(60));
+        for _ in 0..10 {
+            breaker.acquire().unwrap().record::<()>(&Err(Error::from_reply("WRONGTYPE x")));
+            breaker.acquire().unwrap().record::<()>(&Err(Error::from_reply("OOM command not allowed")));
+        }
+        assert_eq!(breaker.state(), BreakerState::Closed);
+        for _ in 0..4 {
+            let lost = Error::new(ErrorKind::Disconnected, Progress::Unknown, "connection closed");
+            breaker.acquire().unwrap().record::<()>(&Err(lost));
+        }
+        let refused = Error::from(breaker.acquire().unwrap_err());
+        assert!(refused.is_not_sent() && refused.is_transient());
+    }
+}

@@ -1,0 +1,307 @@
+//! The circuit breaker as a pure state machine: no clock, no lock, no async. Time comes in as an argument.
+
+use std::time::{Duration, Instant};
+
+/// When to open, how long to stay open, how to try again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct BreakerPolicy {
+    /// Opens when **more** than this many calls in a row have failed.
+    pub failure_threshold: u32,
+    /// Closed: a row of failures is forgotten after this long (counted from the start of the interval).
+    pub interval: Duration,
+    /// Open: refuses for this long, then lets probes through.
+    pub timeout: Duration,
+    /// Half-open: so many probes at once, and so many successes in a row close it. At least 1.
+    pub max_requests: u32,
+}
+
+/// What the breaker does at the moment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum BreakerState {
+    /// Everything passes.
+    Closed,
+    /// A few probes pass.
+    HalfOpen,
+    /// Nothing passes.
+    Open,
+}
+
+impl BreakerState {
+    /// The state as the word used in health reports: `closed`, `half-open`, `open`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::HalfOpen => "half-open",
+            Self::Open => "open",
+        }
+    }
+}
+
+/// How a permitted call ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Outcome {
+    /// The store answered.
+    Success,
+    /// The store failed.
+    Failure,
+    /// Nothing was learnt: the call was dropped or failed for reasons of its own.
+    Neutral,
+}
+
+/// Proof of admission. Belongs to the period it was handed out in: outcomes of an earlier period change nothing.
+#[derive(Debug)]
+#[must_use = "an admitted call has to be settled, else a half-open breaker keeps its probe slot"]
+pub(super) struct Ticket {
+    period: u64,
+}
+
+/// The machine.
+#[derive(Debug)]
+pub(super) struct Machine {
+    policy: BreakerPolicy,
+    state: State,
+    /// Counts state changes, so that late outcomes are recognised.
+    period: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    Closed { failures: u32, since: Instant },
+    HalfOpen { in_flight: u32, successes: u32 },
+    Open { until: Instant },
+}
+
+/// How long a caller should wait when all probe slots are taken: no deadline is known, the probes decide.
+const PROBES_BUSY: Duration = Duration::from_millis(100);
+
+impl Machine {
+    /// A closed breaker.
+    pub(super) fn new(policy: BreakerPolicy, now: Instant) -> Self {
+        let policy = BreakerPolicy { max_requests: policy.max_requests.max(1), ..policy };
+        Self { policy, state: State::Closed { failures: 0, since: now }, period: 0 }
+    }
+
+    /// The state at `now`.
+    pub(super) fn state(&self, now: Instant) -> BreakerState {
+        match self.state {
+            State::Closed { .. } => BreakerState::Closed,
+            State::HalfOpen { .. } => BreakerState::HalfOpen,
+            State::Open { until } if now >= until => BreakerState::HalfOpen,
+            State::Open { .. } => BreakerState::Open,
+        }
+    }
+
+    /// Asks for admission.
+    ///
+    /// # Errors
+    /// How long to wait before asking again.
+    pub(super) fn acquire(&mut self, now: Instant) -> Result<Ticket, Duration> {
+        if let State::Open { until } = self.state {
+            if now < until {
+                return Err(until - now);
+            }
+            self.enter(State::HalfOpen { in_flight: 0, successes: 0 });
+        }
+        match &mut self.state {
+            State::Closed { failures, since } => {
+                if now.saturating_duration_since(*since) >= self.policy.interval {
+                    (*failures, *since) = (0, now);
+                }
+            }
+            State::HalfOpen { in_flight, .. } => {
+                if *in_flight >= self.policy.max_requests {
+                    return Err(PROBES_BUSY);
+                }
+                *in_flight += 1;
+            }
+            State::Open { .. } => unreachable!("an open breaker was left above"),
+        }
+        Ok(Ticket { period: self.period })
+    }
+
+    /// Reports how an admitted call ended.
+    pub(super) fn settle(&mut self, ticket: &Ticket, outcome: Outcome, now: Instant) {
+        if ticket.period != self.period {
+            return;
+        }
+        let open = State::Open { until: now + self.policy.timeout };
+        match &mut self.state {
+            State::Closed { failures, since } => match outcome {
+                Outcome::Success => *failures = 0,
+                Outcome::Failure => {
+                    if now.saturating_duration_since(*since) >= self.policy.interval {
+                        (*failures, *since) = (0, now);
+                    }
+                    *failures += 1;
+                    if *failures > self.policy.failure_threshold {
+                        self.enter(open);
+                    }
+                }
+                Outcome::Neutral => {}
+            },
+            State::HalfOpen { in_flight, successes } => {
+                *in_flight = in_flight.saturating_sub(1);
+                match outcome {
+                    Outcome::Success => {
+                        *successes += 1;
+                        if *successes >= self.policy.max_requests {
+                            self.enter(State::Closed { failures: 0, since: now });
+                        }
+                    }
+                    Outcome::Failure => self.enter(open),
+                    Outcome::Neutral => {}
+                }
+            }
+            State::Open { .. } => {}
+        }
+    }
+
+    fn enter(&mut self, state: State) {
+        self.state = state;
+        self.period += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const POLICY: BreakerPolicy = BreakerPolicy {
+        failure_threshold: 3,
+        interval: Duration::from_secs(120),
+        timeout: Duration::from_secs(60),
+        max_requests: 5,
+    };
+
+    fn fail(machine: &mut Machine, now: Instant) {
+        let ticket = machine.acquire(now).unwrap();
+        machine.settle(&ticket, Outcome::Failure, now);
+    }
+
+    fn opened(now: Instant) -> Machine {
+        let mut machine = Machine::new(POLICY, now);
+        (0..4).for_each(|_| fail(&mut machine, now));
+        machine
+    }
+
+    #[test]
+    fn more_than_three_failures_in_a_row_open_it() {
+        let now = Instant::now();
+        let mut machine = Machine::new(POLICY, now);
+        (0..3).for_each(|_| fail(&mut machine, now));
+        assert_eq!(machine.state(now), BreakerState::Closed);
+        fail(&mut machine, now);
+        assert_eq!(machine.state(now), BreakerState::Open);
+        assert_eq!(machine.acquire(now + Duration::from_secs(20)).unwrap_err(), Duration::from_secs(40));
+    }
+
+    #[test]
+    fn a_success_or_the_end_of_the_interval_forgets_the_row() {
+        let now = Instant::now();
+        let mut machine = Machine::new(POLICY, now);
+        (0..3).for_each(|_| fail(&mut machine, now));
+        let ticket = machine.acquire(now).unwrap();
+        machine.settle(&ticket, Outcome::Success, now);
+        (0..3).for_each(|_| fail(&mut machine, now));
+        let later = now + POLICY.interval;
+        (0..3).for_each(|_| fail(&mut machine, later));
+        assert_eq!(machine.state(later), BreakerState::Closed);
+    }
+
+    #[test]
+    fn five_good_probes_close_it_and_a_bad_one_opens_it_again() {
+        let now = Instant::now();
+        let later = now + POLICY.timeout;
+        let mut machine = opened(now);
+        let tickets: Vec<_> = (0..5).map(|_| machine.acquire(later).unwrap()).collect();
+        assert_eq!(machine.acquire(later).unwrap_err(), PROBES_BUSY);
+        tickets.iter().for_each(|ticket| machine.settle(ticket, Outcome::Success, later));
+        assert_eq!(machine.state(later), BreakerState::Closed);
+
+        let mut machine = opened(now);
+        let ticket = machine.acquire(later).unwrap();
+        machine.settle(&ticket, Outcome::Failure, later);
+        assert_eq!(machine.state(later), BreakerState::Open);
+        assert_eq!(machine.acquire(later).unwrap_err(), POLICY.timeout);
+    }
+
+    #[test]
+    fn outcomes_of_an_earlier_period_change_nothing() {
+        let now = Instant::now();
+        let later = now + POLICY.timeout;
+        let mut machine = Machine::new(POLICY, now);
+        let stale = machine.acquire(now).unwrap();
+        (0..4).for_each(|_| fail(&mut machine, now));
+        let probe = machine.acquire(later).unwrap();
+        machine.settle(&stale, Outcome::Failure, later);
+        assert_eq!(machine.state(later), BreakerState::HalfOpen);
+        machine.settle(&probe, Outcome::Neutral, later);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Acquire,
+        Settle(usize, Outcome),
+        Wait(u64),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let outcome = prop_oneof![Just(Outcome::Success), Just(Outcome::Failure), Just(Outcome::Neutral)];
+        let step = prop_oneof![
+            4 => Just(Step::Acquire),
+            4 => (any::<usize>(), outcome).prop_map(|(at, outcome)| Step::Settle(at, outcome)),
+            1 => (0_u64..90).prop_map(Step::Wait),
+        ];
+        proptest::collection::vec(step, 0..200)
+    }
+
+    proptest! {
+        /// Whatever happens: never more probes than allowed, open only lets through after the timeout, and once all
+        /// tickets are settled the breaker is never stuck.
+        #[test]
+        fn it_never_overflows_and_never_sticks(steps in steps()) {
+            let mut now = Instant::now();
+            let mut machine = Machine::new(POLICY, now);
+            let mut tickets = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Acquire => {
+                        let before = machine.state(now);
+                        match machine.acquire(now) {
+                            Ok(ticket) => {
+                                prop_assert_ne!(before, BreakerState::Open);
+                                tickets.push(ticket);
+                            }
+                            Err(wait) => {
+                                prop_assert_ne!(before, BreakerState::Closed);
+                                prop_assert!(wait > Duration::ZERO && wait <= POLICY.timeout);
+                            }
+                        }
+                        if let State::HalfOpen { in_flight, .. } = machine.state {
+                            prop_assert!(in_flight <= POLICY.max_requests);
+                            let live = tickets.iter().filter(|ticket| ticket.period == machine.period).count();
+                            prop_assert_eq!(live, in_flight as usize);
+                        }
+                    }
+                    Step::Settle(at, outcome) if !tickets.is_empty() => {
+                        let ticket = tickets.swap_remove(at % tickets.len());
+                        machine.settle(&ticket, outcome, now);
+                    }
+                    Step::Settle(..) => {}
+                    Step::Wait(seconds) => now += Duration::from_secs(seconds),
+                }
+            }
+            tickets.iter().for_each(|ticket| machine.settle(ticket, Outcome::Neutral, now));
+            now += POLICY.timeout;
+            for _ in 0..POLICY.max_requests {
+                let ticket = machine.acquire(now);
+                prop_assert!(ticket.is_ok());
+                machine.settle(&ticket.unwrap(), Outcome::Success, now);
+            }
+            prop_assert_eq!(machine.state(now), BreakerState::Closed);
+        }
+    }
+}

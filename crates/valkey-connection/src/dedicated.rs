@@ -1,0 +1,282 @@
+//! A connection for one caller, which may block it.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fred::interfaces::ClusterInterface;
+use fred::types::config::Server;
+use tokio::sync::broadcast;
+
+use crate::arg::Arg;
+use crate::command::Command;
+use crate::connection::Connection;
+use crate::driver::{self, Link, Request};
+use crate::error::{Error, ErrorKind};
+use crate::reply::Reply;
+use crate::scripts::ScriptCall;
+use crate::telemetry;
+
+/// A connection with a socket of its own (one per node in a cluster). Not `Clone`, and calls take `&mut self`: what
+/// blocks here blocks nobody else.
+///
+/// After a timeout or a lost connection the socket is thrown away and the next call runs on a fresh one. Errors are
+/// reported, never waited out.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # async fn example(connection: valkey_connection::Connection) -> Result<(), valkey_connection::Error> {
+/// let mut dedicated = connection.dedicated().await?;
+/// let moved = dedicated.blocking_move("queue:orders", "{queue:orders}:woken", Duration::from_secs(1)).await?;
+/// println!("something came: {}", moved.is_some());
+/// # Ok(())
+/// # }
+/// ```
+pub struct DedicatedConnection {
+    shared: Connection,
+    link: Option<Socket>,
+    /// What the unblockers need to know of the current socket.
+    park: Arc<Mutex<Option<Park>>>,
+}
+
+struct Socket {
+    link: Link,
+    reconnects: broadcast::Receiver<Server>,
+    /// A blocking call is under way, or was dropped half-way.
+    parked: bool,
+    ids: Vec<(Option<Server>, i64)>,
+}
+
+/// Where a blocking call waits.
+#[derive(Clone, Debug)]
+struct Park {
+    node: Option<Server>,
+    client_id: i64,
+}
+
+/// Ends the blocking call of a [`DedicatedConnection`] from elsewhere, as if its timeout had passed.
+#[derive(Clone)]
+pub struct Unblocker {
+    shared: Connection,
+    park: Arc<Mutex<Option<Park>>>,
+}
+
+impl DedicatedConnection {
+    pub(crate) async fn connect(shared: Connection) -> Result<Self, Error> {
+        let mut dedicated = Self { shared, link: None, park: Arc::default() };
+        dedicated.socket().await?;
+        Ok(dedicated)
+    }
+
+    /// Runs one command.
+    ///
+    /// # Errors
+    /// See [`ErrorKind`].
+    ///
+    /// # Cancel safety
+    /// A dropped call may be executed or not. The next call runs after it.
+    pub async fn execute(&mut self, command: Command) -> Result<Reply, Error> {
+        let request = self.shared.request(command);
+        self.run(request).await
+    }
+
+    /// Runs a script by its hash, and once more in full if the server does not know it.
+    ///
+    /// # Errors
+    /// See [`ErrorKind`].
+    ///
+    /// # Cancel safety
+    /// As [`execute`](Self::execute).
+    pub async fn invoke(&mut self, call: ScriptCall) -> Result<Reply, Error> {
+        match self.run(self.shared.by_hash(&call)).await {
+            Err(error) if error.kind() == ErrorKind::NoScript => {
+                telemetry::script_reloaded(call.name());
+                self.run(self.shared.by_source(&call)).await
+            }
+            result => result,
+        }
+    }
+
+    /// Waits for an element at the right end of `source` and moves it to the left end of `destination`
+    /// (`BLMOVE source destination RIGHT LEFT`). `None` when `timeout` passed on the server.
+    ///
+    /// The move is atomic on the server: whatever happens to this connection, the element is in one of the two lists.
+    /// There is no blocking pop here on purpose, for a popped element is lost when the reply is.
+    ///
+    /// # Errors
+    /// See [`ErrorKind`]; [`Timeout`](ErrorKind::Timeout) when the server does not answer although its own timeout must
+    /// have passed.
+    ///
+    /// # Cancel safety
+    /// A dropped call may still move one element. The next call runs on a fresh socket and does not wait for it.
+    pub async fn blocking_move(
+        &mut self,
+        source: &str,
+        destination: &str,
+        timeout: Duration,
+    ) -> Result<Option<Bytes>, Error> {
+        let slot = driver::slot_of(source.as_bytes());
+        // 0 would wait for ever.
+        let seconds = timeout.max(Duration::from_millis(1)).as_secs_f64();
+        let slack = self.shared.settings().read_timeout;
+        self.announce(slot).await?;
+        let request = Request {
+            operation: "BLMOVE",
+            verb: "BLMOVE",
+            args: driver::values(vec![
+                Arg::from(source),
+                Arg::from(destination),
+                Arg::from_static("RIGHT"),
+                Arg::from_static("LEFT"),
+                Arg::from(format!("{seconds:.3}")),
+            ]),
+            slot: Some(slot),
+            node: None,
+            blocking: true,
+            timeout: timeout.saturating_add(slack),
+        };
+        let result = self.run(request).await;
+        *self.park.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        result?.into_optional_bytes()
+    }
+
+    /// A handle that ends a blocking call of this connection. It stays valid when the socket is replaced.
+    pub fn unblocker(&self) -> Unblocker {
+        Unblocker { shared: self.shared.clone(), park: Arc::clone(&self.park) }
+    }
+
+    /// Says goodbye to the server.
+    pub async fn close(mut self) {
+        if let Some(socket) = self.link.take() {
+            socket.link.quit().await;
+        }
+    }
+
+    async fn run(&mut self, request: Request) -> Result<Reply, Error> {
+        let (operation, blocking) = (request.operation, request.blocking);
+        let started = std::time::Instant::now();
+        let result = match self.socket().await {
+            Ok(socket) => {
+                socket.parked = blocking;
+                let result = socket.link.call(request).await;
+                socket.parked = false;
+                result
+            }
+            Err(error) => Err(error.with_operation(operation)),
+        };
+        self.shared.pool().conclude(operation, started, &result);
+        if let Err(error) = &result
+            && leaves_no_trust(error)
+        {
+            self.link = None;
+        }
+        result
+    }
+
+    /// The current socket, or a fresh one if there is none that can be trusted.
+    async fn socket(&mut self) -> Result<&mut Socket, Error> {
+        let pool = self.shared.pool();
+        if pool.is_closed() {
+            self.link = None;
+            return Err(pool.closed_error());
+        }
+        // The driver may have reconnected in place; that socket is as good as a fresh one. One that is down or that a
+        // dropped call still blocks is not.
+        let usable = self.link.as_ref().is_some_and(|socket| !socket.parked && socket.link.seems_connected());
+        if !usable {
+            let again = self.link.take().is_some();
+            let link = pool.driver().connect().await?;
+            if again {
+                telemetry::reconnected("dedicated");
+            }
+            self.link = Some(Socket { reconnects: link.reconnects(), link, parked: false, ids: Vec::new() });
+        }
+        Ok(self.link.as_mut().expect("it was just made"))
+    }
+
+    /// Tells the unblockers where the coming call will wait.
+    async fn announce(&mut self, slot: u16) -> Result<(), Error> {
+        let limit = self.shared.settings().read_timeout;
+        let socket = self.socket().await?;
+        // Reconnected: the server knows us under another number.
+        while !matches!(socket.reconnects.try_recv(), Err(broadcast::error::TryRecvError::Empty)) {
+            socket.ids.clear();
+            if socket.link.is_finished() {
+                break;
+            }
+        }
+        let node = if socket.link.is_clustered() {
+            socket.link.client().cached_cluster_state().and_then(|routing| routing.get_server(slot).cloned())
+        } else {
+            None
+        };
+        let known = socket.ids.iter().find(|(server, _)| *server == node).map(|(_, id)| *id);
+        let client_id = if let Some(id) = known {
+            id
+        } else {
+            let request = Request {
+                operation: "CLIENT ID",
+                verb: "CLIENT",
+                args: driver::values(vec![Arg::from_static("ID")]),
+                slot: None,
+                node: node.clone(),
+                blocking: false,
+                timeout: limit,
+            };
+            let id = self.run(request).await?.as_int()?;
+            if let Some(socket) = &mut self.link {
+                socket.ids.push((node.clone(), id));
+            }
+            id
+        };
+        *self.park.lock().unwrap_or_else(PoisonError::into_inner) = Some(Park { node, client_id });
+        Ok(())
+    }
+}
+
+/// Whether a socket is to be thrown away after this error.
+fn leaves_no_trust(error: &Error) -> bool {
+    error.outcome_unknown()
+        || matches!(
+            error.kind(),
+            ErrorKind::Auth
+                | ErrorKind::Disconnected
+                | ErrorKind::Protocol
+                | ErrorKind::RoleChange
+                | ErrorKind::Timeout
+        )
+}
+
+impl Unblocker {
+    /// Ends the blocking call that is under way, if there is one: it returns `None` as after its timeout. `true` if
+    /// there was one.
+    ///
+    /// # Errors
+    /// See [`ErrorKind`].
+    ///
+    /// # Cancel safety
+    /// A dropped call may unblock or not; either is harmless.
+    pub async fn unblock(&self) -> Result<bool, Error> {
+        let park = self.park.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(park) = park else { return Ok(false) };
+        let command = Command::new("CLIENT UNBLOCK").arg(park.client_id).arg("TIMEOUT");
+        let reply = match park.node {
+            Some(server) => self.shared.execute_on(&crate::node::Node::of_cluster(server), command).await?,
+            None => self.shared.execute(command).await?,
+        };
+        Ok(reply.as_int()? == 1)
+    }
+}
+
+impl fmt::Debug for DedicatedConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DedicatedConnection").field("shared", &self.shared).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Unblocker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unblocker").field("shared", &self.shared).finish_non_exhaustive()
+    }
+}
