@@ -87,7 +87,7 @@ fn nested_in_old_script_error(rest: &str) -> Option<&str> {
     let wrapped = rest.strip_prefix("Error running script (call to ")?;
     let (_, inner) = wrapped.split_once("@user_script:")?;
     let (_line, inner) = inner.split_once(": ")?;
-    let inner = inner.trim_start_matches("-");
+    let inner = inner.trim_start_matches('-');
     // Without a code of its own it is a plain script failure.
     inner
         .split(' ')

@@ -83,12 +83,12 @@ pub(crate) struct Origin {
 /// | might it have been executed all the same? | [`outcome_unknown`](Self::outcome_unknown) |
 ///
 /// `Display` names the command or script, the server and the remedy. It never contains a password or a payload.
-#[derive(Clone)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Error {
     inner: Box<Inner>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Eq, PartialEq)]
 struct Inner {
     kind: ErrorKind,
     progress: Progress,

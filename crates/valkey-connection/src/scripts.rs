@@ -24,7 +24,14 @@ use crate::arg::Arg;
 pub struct Script {
     name: &'static str,
     source: &'static str,
-    sha: OnceLock<Bytes>,
+    sha: OnceLock<Sha>,
+}
+
+/// The hash, as text for people and as bytes that calls share.
+#[derive(Debug)]
+struct Sha {
+    text: String,
+    bytes: Bytes,
 }
 
 /// One call of a [`Script`]: keys, arguments and an own deadline.
@@ -60,7 +67,7 @@ impl Script {
 
     /// SHA-1 of the source in lower-case hex, under which the server knows the script.
     pub fn sha(&self) -> &str {
-        std::str::from_utf8(self.sha_bytes()).expect("hex digits are ASCII")
+        &self.hash().text
     }
 
     /// Starts a call.
@@ -68,15 +75,18 @@ impl Script {
         ScriptCall {
             name: self.name,
             source: self.source,
-            sha: self.sha_bytes().clone(),
+            sha: self.hash().bytes.clone(),
             keys: Vec::new(),
             args: Vec::new(),
             timeout: None,
         }
     }
 
-    fn sha_bytes(&self) -> &Bytes {
-        self.sha.get_or_init(|| Bytes::from(fred::util::sha1_hash(self.source)))
+    fn hash(&self) -> &Sha {
+        self.sha.get_or_init(|| {
+            let text = fred::util::sha1_hash(self.source);
+            Sha { bytes: Bytes::copy_from_slice(text.as_bytes()), text }
+        })
     }
 }
 

@@ -79,10 +79,10 @@ settings! {
         pub min_idle_conns: u32 = 2,
         /// Idle time after which an exclusive pool closes a connection.
         #[notice("connections are multiplexed and kept; a dead one is found by the watchdog and replaced")]
-        pub max_idle_time: Duration = Duration::from_secs(300),
+        pub max_idle_time: Duration = Duration::from_mins(5),
         /// Age at which an exclusive pool closes a connection.
         #[notice("connections live until they break; age alone does not end them")]
-        pub conn_max_lifetime: Duration = Duration::from_secs(3600),
+        pub conn_max_lifetime: Duration = Duration::from_hours(1),
         /// Commands that may wait unsent in each connection. Beyond it calls fail with `Backpressure` instead of
         /// filling the memory while the server is slow.
         pub max_queued_commands: usize = 10_000,
@@ -101,9 +101,9 @@ settings! {
         /// Circuit breaker, half-open: so many probes at once, and so many successes close it.
         pub breaker_max_requests: u32 = 5,
         /// Circuit breaker, closed: a row of failures is forgotten after this long.
-        pub breaker_interval: Duration = Duration::from_secs(120),
+        pub breaker_interval: Duration = Duration::from_mins(2),
         /// Circuit breaker, open: refuses for this long before it probes.
-        pub breaker_timeout: Duration = Duration::from_secs(60),
+        pub breaker_timeout: Duration = Duration::from_mins(1),
         /// TLS, whatever the URL says. `valkeys://` and `rediss://` turn it on by themselves.
         pub tls_enabled: bool = false,
         /// DANGEROUS: accepts any certificate of anybody, so that anyone on the path can read and change everything,

@@ -41,7 +41,6 @@ pub(crate) fn configure(settings: &ConnectionSettings) -> Result<Option<TlsConfi
     // Nodes of a cluster announce IP addresses; their certificates usually carry one common name.
     let hostnames = match (&settings.tls_server_name, settings.mode) {
         (Some(name), Mode::Cluster) => TlsHostMapping::Custom(Arc::new(OneName(name.clone()))),
-        (None, Mode::Cluster) => TlsHostMapping::None,
         _ => TlsHostMapping::None,
     };
     Ok(Some(TlsConfig { connector: TlsConnector::from(config), hostnames }))

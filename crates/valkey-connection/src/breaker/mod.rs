@@ -24,8 +24,8 @@ use crate::telemetry;
 ///
 /// let breaker = Breaker::new(BreakerPolicy {
 ///     failure_threshold: 0,
-///     interval: Duration::from_secs(120),
-///     timeout: Duration::from_secs(60),
+///     interval: Duration::from_mins(2),
+///     timeout: Duration::from_mins(1),
 ///     max_requests: 5,
 /// });
 /// breaker.acquire().unwrap().failure();
@@ -155,7 +155,7 @@ mod tests {
     fn breaker(timeout: Duration) -> Breaker {
         Breaker::new(BreakerPolicy {
             failure_threshold: 3,
-            interval: Duration::from_secs(120),
+            interval: Duration::from_mins(2),
             timeout,
             max_requests: 1,
         })
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn refusals_of_the_server_are_no_failures_of_the_store() {
-        let breaker = breaker(Duration::from_secs(60));
+        let breaker = breaker(Duration::from_mins(1));
         for _ in 0..10 {
             breaker.acquire().unwrap().record::<()>(&Err(Error::from_reply("WRONGTYPE x")));
             breaker.acquire().unwrap().record::<()>(&Err(Error::from_reply("OOM command not allowed")));

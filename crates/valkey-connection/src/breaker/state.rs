@@ -171,8 +171,8 @@ mod tests {
 
     const POLICY: BreakerPolicy = BreakerPolicy {
         failure_threshold: 3,
-        interval: Duration::from_secs(120),
-        timeout: Duration::from_secs(60),
+        interval: Duration::from_mins(2),
+        timeout: Duration::from_mins(1),
         max_requests: 5,
     };
 
