@@ -100,13 +100,14 @@ impl DeadBody {
     ///
     /// # Errors
     /// [`FrameError`] if the length or the story is broken.
-    pub fn decode(mut bytes: Bytes) -> Result<Self, FrameError> {
-        let length: usize = frame::number(&mut bytes, "length")?;
-        if length > bytes.len() {
-            return Err(FrameError::new("length", "there are fewer bytes than that"));
-        }
-        let meta = bytes.split_to(length);
-        Ok(Self { meta: DeadMeta::decode(&meta)?, raw: bytes })
+    pub fn decode(bytes: Bytes) -> Result<Self, FrameError> {
+        let mut rest = &*bytes;
+        let length = frame::number(&mut rest, "length")?;
+        let (meta, raw) = rest
+            .split_at_checked(length)
+            .ok_or_else(|| FrameError::new("length", "there are fewer bytes than that"))?;
+        let (meta, raw) = (DeadMeta::decode(meta)?, raw.len());
+        Ok(Self { meta, raw: frame::last(bytes, raw) })
     }
 }
 

@@ -3,7 +3,7 @@
 //! A frame is a short text header and then the bytes exactly as they were pushed, so that scripts can read and
 //! move messages without parsing them. Header fields end in `|` and never contain it.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::lane::Lane;
 
@@ -55,6 +55,15 @@ pub struct FrameError {
     reason: &'static str,
 }
 
+/// What stands in front of a frame's raw bytes.
+struct Header {
+    crashes: u32,
+    attempts: u32,
+    lane: Lane,
+    /// How many bytes follow it.
+    raw: usize,
+}
+
 // === impl Frame ===
 
 /// `crashes` and `attempts` with 10 digits each, the lane, three bars.
@@ -84,16 +93,9 @@ impl Frame {
     ///
     /// # Errors
     /// [`FrameError`] naming the header field that is missing or wrong. The message's own bytes are not looked at.
-    pub fn decode(mut bytes: Bytes) -> Result<Self, FrameError> {
-        let crashes = number(&mut bytes, "crashes")?;
-        let attempts = number(&mut bytes, "attempts")?;
-        let lane = field(&mut bytes, "lane")?;
-        let lane = match *lane {
-            [lane] => Lane::from_char(char::from(lane)),
-            _ => None,
-        }
-        .ok_or_else(|| FrameError::new("lane", "expected `h`, `n` or `l`"))?;
-        Ok(Self { crashes, attempts, lane, raw: bytes })
+    pub fn decode(bytes: Bytes) -> Result<Self, FrameError> {
+        let header = Header::read(&bytes)?;
+        Ok(header.of(bytes))
     }
 
     fn write(&self, out: &mut BytesMut) {
@@ -102,6 +104,27 @@ impl Frame {
         out.put_u8(self.lane.as_char() as u8);
         out.put_u8(b'|');
         out.put_slice(&self.raw);
+    }
+}
+
+// === impl Header ===
+
+impl Header {
+    fn read(mut rest: &[u8]) -> Result<Self, FrameError> {
+        let crashes = number(&mut rest, "crashes")?;
+        let attempts = number(&mut rest, "attempts")?;
+        let lane = match *field(&mut rest, "lane")? {
+            [lane] => Lane::from_char(char::from(lane)),
+            _ => None,
+        }
+        .ok_or_else(|| FrameError::new("lane", "expected `h`, `n` or `l`"))?;
+        Ok(Self { crashes, attempts, lane, raw: rest.len() })
+    }
+
+    /// The frame at the end of `bytes`, whose header this is.
+    fn of(self, bytes: Bytes) -> Frame {
+        let Self { crashes, attempts, lane, raw } = self;
+        Frame { crashes, attempts, lane, raw: last(bytes, raw) }
     }
 }
 
@@ -120,9 +143,11 @@ impl InFlight {
     ///
     /// # Errors
     /// [`FrameError`] naming the header field that is missing or wrong.
-    pub fn decode(mut bytes: Bytes) -> Result<Self, FrameError> {
-        let claimed_ms = number(&mut bytes, "claimed_ms")?;
-        Ok(Self { claimed_ms, frame: Frame::decode(bytes)? })
+    pub fn decode(bytes: Bytes) -> Result<Self, FrameError> {
+        let mut rest = &*bytes;
+        let claimed_ms = number(&mut rest, "claimed_ms")?;
+        let header = Header::read(rest)?;
+        Ok(Self { claimed_ms, frame: header.of(bytes) })
     }
 }
 
@@ -151,13 +176,15 @@ impl Delayed {
     ///
     /// # Errors
     /// [`FrameError`] naming the header field that is missing or wrong.
-    pub fn decode(mut bytes: Bytes) -> Result<Self, FrameError> {
-        let id = field(&mut bytes, "id")?;
+    pub fn decode(bytes: Bytes) -> Result<Self, FrameError> {
+        let mut rest = &*bytes;
+        let id = field(&mut rest, "id")?;
         if id.is_empty() {
             return Err(FrameError::new("id", "it is empty"));
         }
-        let id = str::from_utf8(&id).map_err(|_| FrameError::new("id", "it is not UTF-8"))?.to_owned();
-        Ok(Self { id, frame: Frame::decode(bytes)? })
+        let id = str::from_utf8(id).map_err(|_| FrameError::new("id", "it is not UTF-8"))?.to_owned();
+        let header = Header::read(rest)?;
+        Ok(Self { id, frame: header.of(bytes) })
     }
 }
 
@@ -174,17 +201,23 @@ impl FrameError {
     }
 }
 
+/// The last so many bytes, in the same memory.
+pub(crate) fn last(mut bytes: Bytes, count: usize) -> Bytes {
+    bytes.advance(bytes.len() - count);
+    bytes
+}
+
 /// Splits the next header field off and drops its bar.
-pub(crate) fn field(bytes: &mut Bytes, name: &'static str) -> Result<Bytes, FrameError> {
-    let bar = bytes.iter().position(|&b| b == b'|').ok_or_else(|| FrameError::new(name, "no `|` ends it"))?;
-    let field = bytes.split_to(bar);
-    drop(bytes.split_to(1));
+pub(crate) fn field<'a>(rest: &mut &'a [u8], name: &'static str) -> Result<&'a [u8], FrameError> {
+    let bar = rest.iter().position(|&b| b == b'|').ok_or_else(|| FrameError::new(name, "no `|` ends it"))?;
+    let field = &rest[..bar];
+    *rest = &rest[bar + 1..];
     Ok(field)
 }
 
 /// Splits the next header field off and reads it as a decimal number: digits only, no sign, in range.
-pub(crate) fn number<N: TryFrom<u64>>(bytes: &mut Bytes, name: &'static str) -> Result<N, FrameError> {
-    let digits = field(bytes, name)?;
+pub(crate) fn number<N: TryFrom<u64>>(rest: &mut &[u8], name: &'static str) -> Result<N, FrameError> {
+    let digits = field(rest, name)?;
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(FrameError::new(name, "expected decimal digits"));
     }
