@@ -1,0 +1,322 @@
+//! Messages onto one queue, as few round trips as possible, an outcome each.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use valkey_connection::{Command, Connection, Error, ErrorKind, Reply};
+use valkey_envelope::{QueueKeys, QueueName};
+
+use crate::combiner::{self, Push};
+use crate::item::Item;
+use crate::scripts::{self, Fate, Generation, PushRules, Pushed};
+use crate::telemetry;
+use crate::watch::{ControlWatch, ServerClock};
+
+/// How often a call may be answered with "other generation" in a row. Once is normal at the edge of a window and
+/// with a skewed clock; more often means that the server's clock jumps about.
+const STALE_ANSWERS: usize = 8;
+
+/// How messages of a sender are to be pushed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PushOptions {
+    /// Remember ids for this long.
+    pub(crate) dedup: Option<Duration>,
+    /// Ask for room with every push, not only when the control hash was seen to set a limit.
+    pub(crate) bounded: bool,
+    /// The sender's own limit of waiting messages.
+    pub(crate) max_length: Option<u64>,
+}
+
+/// What one try did with one message.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    Accepted(Accepted),
+    BreakerOpen {
+        retry_after: Duration,
+    },
+    /// The server's clock jumps across dedup windows; nothing was done.
+    ClockUnstable,
+    /// The connection or the server failed. `unknown` is about this message: one that was never attempted because
+    /// an earlier one failed is not in doubt, whatever the error says about the earlier one.
+    Failed {
+        error: Error,
+        unknown: bool,
+    },
+    Full {
+        limit: u64,
+    },
+    /// The answer was not one of the script's: it may have run.
+    Garbled,
+}
+
+/// The ways of being accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accepted {
+    Duplicate,
+    Pushed,
+    Scheduled,
+}
+
+/// The way to one queue.
+pub(crate) struct Pusher {
+    connection: Connection,
+    queue: QueueName,
+    keys: QueueKeys,
+    options: PushOptions,
+    control: ControlWatch,
+    clock: ServerClock,
+}
+
+impl Pusher {
+    pub(crate) fn new(connection: Connection, queue: QueueName, options: PushOptions) -> Self {
+        let keys = queue.keys();
+        Self { connection, queue, keys, options, control: ControlWatch::new(), clock: ServerClock::default() }
+    }
+
+    pub(crate) fn queue(&self) -> &QueueName {
+        &self.queue
+    }
+
+    async fn run(&self, items: &[Item]) -> Vec<Outcome> {
+        let all_by_script = self.options.dedup.is_some()
+            || self.options.bounded
+            || self.options.max_length.is_some()
+            || self.control.is_limited();
+        if all_by_script {
+            return self.by_script(items).await;
+        }
+        if items.iter().all(Item::is_plain) {
+            return self.plainly(items).await;
+        }
+        // Order matters within a lane only, and all that is plain is of one lane: two groups keep it.
+        let (plain, scripted): (Vec<Item>, Vec<Item>) = items.iter().cloned().partition(Item::is_plain);
+        let (plain, scripted) = futures::join!(self.plainly(&plain), self.by_script(&scripted));
+        let (mut plain, mut scripted) = (plain.into_iter(), scripted.into_iter());
+        items
+            .iter()
+            .map(|item| {
+                if item.is_plain() { plain.next() } else { scripted.next() }.unwrap_or(Outcome::Garbled)
+            })
+            .collect()
+    }
+
+    /// One `LPUSH` for many, and every few seconds a look at the control hash in the same round trip.
+    async fn plainly(&self, items: &[Item]) -> Vec<Outcome> {
+        if items.is_empty() {
+            return Vec::new();
+        }
+        let chunks = chunks(items, combiner::MAX_ITEMS);
+        let mut commands: Vec<Command> = chunks
+            .iter()
+            .map(|chunk| {
+                Command::new("LPUSH")
+                    .key(self.keys.public())
+                    .args(items[chunk.clone()].iter().map(|item| &item.raw))
+            })
+            .collect();
+        let refreshes = self.control.claim_refresh();
+        if refreshes {
+            commands.push(Command::new("HGET").key(self.keys.control()).arg("max_length"));
+            // Some producers set an expiry on the whole list with each of their pushes; undo it with ours.
+            commands.push(Command::new("PERSIST").key(self.keys.public()));
+        }
+        let mut replies = match <[Command; 1]>::try_from(commands) {
+            Ok([command]) => vec![self.connection.execute(command).await],
+            Err(commands) => self.connection.execute_all(commands).await,
+        }
+        .into_iter();
+        let mut outcomes = Vec::with_capacity(items.len());
+        for chunk in chunks {
+            let outcome = match replies.next() {
+                Some(Ok(_)) => Outcome::Accepted(Accepted::Pushed),
+                Some(Err(error)) => Outcome::failed(error),
+                None => Outcome::Garbled,
+            };
+            outcomes.extend(chunk.map(|_| outcome.clone()));
+        }
+        if let (true, Some(reply)) = (refreshes, replies.next()) {
+            self.note_control(reply);
+        }
+        outcomes
+    }
+
+    fn note_control(&self, reply: Result<Reply, Error>) {
+        match reply {
+            Ok(reply) => self.control.set_limited(!reply.is_nil()),
+            // A producer whose user may not read the control hash still sends; it only cannot see the limit.
+            Err(error) => {
+                tracing::debug!(queue = %self.queue, %error, "the max length of the queue is unknown");
+            }
+        }
+    }
+
+    async fn by_script(&self, items: &[Item]) -> Vec<Outcome> {
+        if items.is_empty() {
+            return Vec::new();
+        }
+        let chunks = chunks(items, scripts::MAX_ITEMS);
+        let limited = self.options.bounded || self.options.max_length.is_some() || self.control.is_limited();
+        // Under a limit one call after the other, so that what is accepted is a prefix; else all in one go.
+        let mut replies = if chunks.len() > 1 && !limited {
+            let calls = chunks
+                .iter()
+                .map(|chunk| scripts::push(&self.keys, self.rules(), &items[chunk.clone()]))
+                .collect();
+            self.connection.invoke_all(calls).await
+        } else {
+            Vec::new()
+        }
+        .into_iter();
+        let mut outcomes: Vec<Outcome> = Vec::with_capacity(items.len());
+        for chunk in chunks {
+            let stopped = match outcomes.last() {
+                Some(Outcome::Full { limit }) if limited => Some(Outcome::Full { limit: *limit }),
+                Some(Outcome::Failed { error, .. }) if limited => {
+                    Some(Outcome::Failed { error: error.clone(), unknown: false })
+                }
+                _ => None,
+            };
+            match stopped {
+                Some(outcome) => outcomes.extend(chunk.map(|_| outcome.clone())),
+                None => outcomes.extend(self.settle(&items[chunk], replies.next()).await),
+            }
+        }
+        outcomes
+    }
+
+    /// Reads the answer about `items`, and asks (again) where there is none yet or the generation was another.
+    async fn settle(&self, items: &[Item], mut reply: Option<Result<Reply, Error>>) -> Vec<Outcome> {
+        for _ in 0..STALE_ANSWERS {
+            let answer = match reply.take() {
+                Some(answer) => answer,
+                None => self.connection.invoke(scripts::push(&self.keys, self.rules(), items)).await,
+            };
+            match answer.map(|answer| scripts::read(answer, items.len())) {
+                Ok(Some(Pushed::Done { now_ms, fates, limit })) => {
+                    self.clock.sync(now_ms);
+                    self.control.set_limited(limit.is_some());
+                    return fates.into_iter().map(|fate| Outcome::of(fate, limit)).collect();
+                }
+                Ok(Some(Pushed::Stale { now_ms })) => self.clock.sync(now_ms),
+                Ok(None) => return vec![Outcome::Garbled; items.len()],
+                Err(error) => return vec![Outcome::failed(error); items.len()],
+            }
+        }
+        vec![Outcome::ClockUnstable; items.len()]
+    }
+
+    fn rules(&self) -> PushRules {
+        let dedup = self.options.dedup.map(|window| Generation::at(self.clock.now_ms(), window));
+        PushRules { dedup, max_length: self.options.max_length }
+    }
+}
+
+impl Push for Pusher {
+    type Item = Item;
+    type Outcome = Outcome;
+
+    async fn push(&self, items: Vec<Item>) -> Vec<(Item, Outcome)> {
+        let permit = match self.connection.breaker().acquire() {
+            Ok(permit) => permit,
+            Err(open) => {
+                let outcome = Outcome::BreakerOpen { retry_after: open.retry_after() };
+                return items.into_iter().map(|item| (item, outcome.clone())).collect();
+            }
+        };
+        // Boxed, for it is large, and the futures of all sends would have to hold it.
+        let outcomes = Box::pin(self.run(&items)).await;
+        if outcomes.iter().any(Outcome::is_store_failure) {
+            permit.failure();
+        } else {
+            permit.success();
+        }
+        telemetry::pushed(&self.queue, &items, &outcomes);
+        items.into_iter().zip(outcomes).collect()
+    }
+
+    fn weight(item: &Item) -> usize {
+        item.raw.len()
+    }
+}
+
+impl Outcome {
+    fn of(fate: Fate, limit: Option<u64>) -> Self {
+        match fate {
+            Fate::Duplicate => Self::Accepted(Accepted::Duplicate),
+            Fate::Full => Self::Full { limit: limit.unwrap_or(0) },
+            Fate::Pushed => Self::Accepted(Accepted::Pushed),
+            Fate::Scheduled => Self::Accepted(Accepted::Scheduled),
+        }
+    }
+
+    fn failed(error: Error) -> Self {
+        let unknown = error.outcome_unknown() || error.kind() == ErrorKind::Protocol;
+        Self::Failed { error, unknown }
+    }
+
+    fn is_store_failure(&self) -> bool {
+        match self {
+            Self::Failed { error, .. } => error.is_store_failure(),
+            Self::Garbled => true,
+            _ => false,
+        }
+    }
+}
+
+/// Cuts `items` into runs of at most `max_items` and [`combiner::MAX_BYTES`] (or one item, if that is longer).
+fn chunks(items: &[Item], max_items: usize) -> Vec<Range<usize>> {
+    let mut chunks = Vec::with_capacity(items.len() / max_items + 1);
+    let (mut start, mut bytes) = (0, 0);
+    for (index, item) in items.iter().enumerate() {
+        bytes += item.raw.len();
+        if index > start && (index - start == max_items || bytes > combiner::MAX_BYTES) {
+            chunks.push(start..index);
+            (start, bytes) = (index, item.raw.len());
+        }
+    }
+    if start < items.len() {
+        chunks.push(start..items.len());
+    }
+    chunks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use valkey_envelope::{Lane, MessageId};
+
+    fn items(sizes: &[usize]) -> Vec<Item> {
+        sizes
+            .iter()
+            .map(|size| Item {
+                id: MessageId::from("id"),
+                lane: Lane::Normal,
+                due_ms: 0,
+                payload_bytes: *size,
+                raw: Bytes::from(vec![0; *size]),
+            })
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn chunks_cover_everything_once_within_bounds(
+            sizes in prop::collection::vec(prop_oneof![0_usize..100, 300_000_usize..1_500_000], 0..40),
+            max_items in 1_usize..10,
+        ) {
+            let items = items(&sizes);
+            let chunks = chunks(&items, max_items);
+            let mut next = 0;
+            for chunk in chunks {
+                prop_assert_eq!(chunk.start, next);
+                prop_assert!(!chunk.is_empty() && chunk.len() <= max_items);
+                let bytes: usize = sizes[chunk.clone()].iter().sum();
+                prop_assert!(bytes <= combiner::MAX_BYTES || chunk.len() == 1);
+                next = chunk.end;
+            }
+            prop_assert_eq!(next, sizes.len());
+        }
+    }
+}

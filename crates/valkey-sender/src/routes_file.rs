@@ -1,0 +1,150 @@
+//! Routes as TOML text.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde_json::Value;
+use valkey_envelope::QueueName;
+
+use crate::pattern::Pattern;
+use crate::routes::{Route, Routes};
+
+/// Routes that cannot be used: every fault found, each with the rule it is in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct RoutesError {
+    faults: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    default: Option<String>,
+    /// Each rule is read on its own, so that one fault does not hide the next.
+    #[serde(default)]
+    route: Vec<toml::Table>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rule {
+    name: Option<String>,
+    queue: String,
+    kind: Option<String>,
+    #[serde(default)]
+    headers: std::collections::BTreeMap<String, String>,
+    #[serde(default)]
+    payload: toml::Table,
+    #[serde(default)]
+    payload_exists: Vec<String>,
+}
+
+pub(crate) fn parse(text: &str) -> Result<Routes, RoutesError> {
+    let file: File = toml::from_str(text).map_err(|error| RoutesError { faults: vec![error.to_string()] })?;
+    let mut faults = Vec::new();
+    let mut routes = Routes::new();
+    if let Some(default) = file.default {
+        match default.parse::<QueueName>() {
+            Ok(queue) => routes = routes.with_default(queue),
+            Err(error) => faults.push(format!("default: {error}")),
+        }
+    }
+    for (index, table) in file.route.into_iter().enumerate() {
+        let label = match table.get("name").and_then(toml::Value::as_str) {
+            Some(name) => format!("route {} ({name:?})", index + 1),
+            None => format!("route {}", index + 1),
+        };
+        match Rule::deserialize(table) {
+            Ok(rule) => match rule.build() {
+                Ok(route) => routes = routes.with_route(route),
+                Err(reasons) => faults.extend(reasons.into_iter().map(|reason| format!("{label}: {reason}"))),
+            },
+            // The message of a single table carries no position worth repeating, only its first line tells.
+            Err(error) => faults.push(format!("{label}: {}", error.message().trim())),
+        }
+    }
+    if faults.is_empty() { Ok(routes) } else { Err(RoutesError { faults }) }
+}
+
+impl Rule {
+    fn build(self) -> Result<Route, Vec<String>> {
+        let mut faults = Vec::new();
+        let queue = match self.queue.parse::<QueueName>() {
+            Ok(queue) => Some(queue),
+            Err(error) => {
+                faults.push(format!("queue: {error}"));
+                None
+            }
+        };
+        let mut fields = Vec::new();
+        for (pointer, value) in self.payload {
+            check_pointer("payload", &pointer, &mut faults);
+            match json(value) {
+                Ok(value) => fields.push((pointer, value)),
+                Err(reason) => faults.push(format!("payload {pointer:?}: {reason}")),
+            }
+        }
+        for pointer in &self.payload_exists {
+            check_pointer("payload_exists", pointer, &mut faults);
+        }
+        let Some(queue) = queue.filter(|_| faults.is_empty()) else { return Err(faults) };
+        let mut route = Route::to(queue);
+        if let Some(name) = self.name {
+            route = route.named(name);
+        }
+        // The cheap questions first; a payload is parsed only if a rule gets that far.
+        if let Some(kind) = self.kind {
+            route = route.kind(Pattern::new(kind));
+        }
+        for (name, value) in self.headers {
+            route = route.header(name, Pattern::new(value));
+        }
+        for (pointer, value) in fields {
+            route = route.payload(pointer, value);
+        }
+        for pointer in self.payload_exists {
+            route = route.payload_exists(pointer);
+        }
+        Ok(route)
+    }
+}
+
+fn check_pointer(field: &str, pointer: &str, faults: &mut Vec<String>) {
+    if !pointer.is_empty() && !pointer.starts_with('/') {
+        faults.push(format!("{field} {pointer:?}: a JSON pointer starts with \"/\", as in \"/{pointer}\""));
+    }
+}
+
+/// The JSON value that a TOML value means, where there is one.
+fn json(value: toml::Value) -> Result<Value, String> {
+    Ok(match value {
+        toml::Value::String(text) => Value::String(text),
+        toml::Value::Integer(number) => number.into(),
+        toml::Value::Boolean(flag) => flag.into(),
+        toml::Value::Float(number) => match serde_json::Number::from_f64(number) {
+            Some(number) => Value::Number(number),
+            None => return Err(format!("JSON has no {number}")),
+        },
+        toml::Value::Datetime(_) => return Err("JSON has no dates, write it in quotes".into()),
+        toml::Value::Array(values) => Value::Array(values.into_iter().map(json).collect::<Result<_, _>>()?),
+        toml::Value::Table(table) => Value::Object(
+            table.into_iter().map(|(key, value)| Ok((key, json(value)?))).collect::<Result<_, String>>()?,
+        ),
+    })
+}
+
+impl RoutesError {
+    /// Every fault, each beginning with the rule it is in.
+    pub fn faults(&self) -> &[String] {
+        &self.faults
+    }
+}
+
+impl fmt::Display for RoutesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("routes cannot be used")?;
+        for fault in &self.faults {
+            write!(f, "; {fault}")?;
+        }
+        Ok(())
+    }
+}
