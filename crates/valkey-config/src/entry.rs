@@ -51,29 +51,29 @@ impl Entry<'_> {
         }
     }
 
-    /// The value as an error may show it: shortened, in quotes if it is text, without what may be a login in a URL.
+    /// The value as an error may show it: shortened, on one line, and not at all if it looks like a URL. A list of URLs
+    /// is not secret by its type, but may well hold a password.
     pub(crate) fn shown(&self) -> String {
-        match &self.value {
-            Value::Text(text) => format!("{:?}", shorten(&without_logins(text))),
-            Value::Toml { source, .. } => {
-                shorten(&without_logins(source)).escape_debug().to_string().replace("\\\"", "\"")
-            }
+        let (text, quote) = match &self.value {
+            Value::Text(text) => (text.as_str(), "\""),
+            Value::Toml { source, .. } => (*source, ""),
+        };
+        if text.contains("://") || text.contains('@') {
+            return crate::secret::REDACTED.to_owned();
         }
+        let mut shown: String = text.chars().take(SHOWN).flat_map(escape).collect();
+        if text.chars().nth(SHOWN).is_some() {
+            shown.push('…');
+        }
+        format!("{quote}{shown}{quote}")
     }
 }
 
-fn shorten(text: &str) -> String {
-    const SHOWN: usize = 60;
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
+/// Enough of a value to recognise it.
+const SHOWN: usize = 60;
 
-/// Cuts what stands before an `@`, item by item: a list of URLs is not secret by its type, but may hold passwords.
-fn without_logins(text: &str) -> String {
-    match text.rsplit_once('@') {
-        None => text.to_owned(),
-        Some((_, after)) => format!("{}@{after}", crate::secret::REDACTED),
-    }
+/// A character as one line of an error can hold it.
+fn escape(character: char) -> impl Iterator<Item = char> {
+    let shown = if character.is_control() { character.escape_default().collect() } else { vec![character] };
+    shown.into_iter()
 }

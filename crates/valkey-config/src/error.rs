@@ -17,7 +17,7 @@ impl ConfigError {
         Self { problems }
     }
 
-    /// The problems, file before environment, in the order of the fields.
+    /// The problems in the order they were found: of the files and names first, then struct by struct, contradictions last.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }

@@ -214,18 +214,18 @@ impl<'s> Reader<'s> {
     /// The settings if nothing is wrong with them, else everything that is.
     pub(crate) fn finish<T>(mut self, settings: T) -> Result<Loaded<T>, ConfigError> {
         for (section, contradiction) in std::mem::take(&mut self.contradictions) {
-            let involved: Vec<&Shown> = contradiction
-                .fields
-                .iter()
-                .filter_map(|key| {
-                    let in_section = |shown: &&Shown| section.is_none_or(|section| section == shown.section);
-                    self.values.iter().filter(in_section).find(|shown| shown.is_called(key))
-                })
-                .collect();
-            if involved.iter().any(|shown| self.broken.contains(&(shown.section, shown.field.key))) {
+            let in_section = |shown: &&Shown| section.is_none_or(|section| section == shown.section);
+            let find = |key: &str| self.values.iter().filter(in_section).find(|shown| shown.is_called(key));
+            let involved: Vec<_> = contradiction.fields.iter().map(|key| (key, find(key))).collect();
+            let is_broken = |shown: &Shown| self.broken.contains(&(shown.section, shown.field.key));
+            if involved.iter().any(|(_, shown)| shown.is_some_and(is_broken)) {
                 continue;
             }
-            let place: Vec<String> = involved.iter().map(|shown| self.named_value(shown)).collect();
+            let named = |(key, shown): &(&&str, Option<&Shown>)| match shown {
+                Some(shown) => self.named_value(shown),
+                None => (**key).to_owned(),
+            };
+            let place: Vec<String> = involved.iter().map(named).collect();
             let place = if place.is_empty() { "settings".to_owned() } else { place.join(", ") };
             self.problem(Problem::new(ProblemKind::Contradiction, place, contradiction.message));
         }

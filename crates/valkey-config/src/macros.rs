@@ -70,7 +70,7 @@
 /// | `#[alias("DB", ..)]` | other names, as variables write them; in TOML in lower case |
 /// | `#[mapped("to what")]` | status in the documentation: stands for something else |
 /// | `#[notice("why")]` | status: accepted without effect; setting it gives a [`Notice`](crate::Notice) |
-/// | `#[text("queue name")]` | TYPE has `FromStr` and `Display`; the text names the type in the documentation |
+/// | `#[text("queue name")]` | TYPE has `FromStr`, whose error is shown, and `Display`; the text names the type in the documentation |
 /// | `#[optional_text("queue name")]` | TYPE is an `Option` of such a type |
 /// | `#[structured("list of routes")]` | TYPE has serde's `Deserialize` and `Debug`; only TOML can hold it |
 ///

@@ -21,6 +21,17 @@ pub(crate) const REDACTED: &str = "[redacted]";
 /// assert_eq!(format!("{password:?}"), "[redacted]");
 /// assert_eq!(password.expose(), "correct horse");
 /// ```
+///
+/// Printing one does not compile, nor does serialising one:
+///
+/// ```compile_fail,E0277
+/// println!("{}", valkey_config::Secret::from("correct horse"));
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn serialise(_: impl serde::Serialize) {}
+/// serialise(valkey_config::Secret::from("correct horse"));
+/// ```
 #[derive(Clone)]
 pub struct Secret(SecretString);
 
