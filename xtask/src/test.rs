@@ -15,6 +15,9 @@ use crate::{run, server};
 /// After so long without a word the last one is repeated, so that a log shows where a run hangs.
 const SILENCE: Duration = Duration::from_mins(5);
 
+/// How long the output may stay open once cargo has ended.
+const LINGER: Duration = Duration::from_secs(5);
+
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Args {
     /// Run only tests whose name contains this
@@ -39,14 +42,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     {
         bail!("nothing answers at the host and port of VALKIT_TEST_URL");
     }
-    let mut cargo = command(args, &valkey);
+    let cargo = command(args, &valkey);
     run::step(run::shown(&cargo));
-    let outcome = stream(&mut cargo);
+    let outcome = stream(cargo, std::io::stdout());
     if matches!(valkey, Valkey::Image(_)) {
         leftovers::remove();
     }
     let (succeeded, tally) = outcome?;
-    eprint!("\n{}", tally.summary());
+    print!("\n{}", tally.summary());
     if !succeeded {
         bail!("tests failed");
     }
@@ -83,36 +86,38 @@ fn command(args: &Args, valkey: &Valkey) -> Command {
 }
 
 /// Runs the command, passing on its output as it comes, and counts what it reports.
-fn stream(command: &mut Command) -> Result<(bool, Tally)> {
+///
+/// Both of its outputs go into one pipe, or lines of the tests would change places with the headings of cargo.
+fn stream(mut command: Command, to: impl Write + Send + 'static) -> Result<(bool, Tally)> {
+    let (output, input) = std::io::pipe().context("cannot make a pipe")?;
     let mut child = command
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stdout(input.try_clone()?)
+        .stderr(input)
         .spawn()
-        .with_context(|| format!("cannot start `{}`", run::shown(command)))?;
+        .with_context(|| format!("cannot start `{}`", run::shown(&command)))?;
+    // It holds our copies of the pipe's input, and the output ends only when all are closed.
+    drop(command);
+
     let watch = Arc::new(Mutex::new(Watch::new()));
-    let stdout = child.stdout.take().expect("piped");
-    let stderr = child.stderr.take().expect("piped");
-    let readers = [
-        std::thread::spawn({
-            let watch = Arc::clone(&watch);
-            move || pass_on(stdout, std::io::stdout(), &watch)
-        }),
-        std::thread::spawn({
-            let watch = Arc::clone(&watch);
-            move || pass_on(stderr, std::io::stderr(), &watch)
-        }),
-    ];
+    let reader = std::thread::spawn({
+        let watch = Arc::clone(&watch);
+        move || pass_on(output, to, &watch)
+    });
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
         }
         lock(&watch).mind_silence();
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(Duration::from_millis(100));
     };
-    for reader in readers {
-        // A reader only panics if our own output is closed, and then there is nobody to tell.
-        let _ = reader.join();
+    let ended = Instant::now();
+    while !reader.is_finished() {
+        if ended.elapsed() > LINGER {
+            run::step("a process that a test left behind still holds the output");
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
     }
     let tally = lock(&watch).tally.clone();
     Ok((status.success(), tally))
@@ -234,6 +239,8 @@ fn number_before(text: &str, word: &str) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn tally(output: &str) -> Tally {
@@ -300,11 +307,27 @@ test result: ok. 7 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; fini
         assert_eq!(lock(&watch).tally.failures, ["broken", "last"]);
     }
 
+    fn shell(script: &str) -> Command {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]);
+        shell
+    }
+
     #[test]
     fn the_exit_status_is_that_of_the_command() {
         for (script, expected) in [("exit 0", true), ("exit 101", false)] {
-            let (succeeded, _) = stream(Command::new("sh").args(["-c", script])).expect("sh is there");
-            assert_eq!(succeeded, expected, "{script}");
+            assert_eq!(stream(shell(script), std::io::sink()).unwrap().0, expected, "{script}");
         }
+    }
+
+    #[test]
+    fn both_outputs_are_heard() {
+        let (_, tally) =
+            stream(shell("echo 'test a ... FAILED'; echo 'SKIPPED b: no Docker' >&2"), std::io::sink())
+                .unwrap();
+        assert_eq!(
+            (&tally.failures[..], &tally.skipped[..]),
+            (&["a".to_owned()][..], &["b: no Docker".to_owned()][..])
+        );
     }
 }

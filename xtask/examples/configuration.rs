@@ -1,0 +1,95 @@
+//! Prints `docs/configuration.md`, made of the settings structs themselves. `cargo xtask docs` compares the file with
+//! it, `cargo xtask docs --write` brings the file up to date.
+
+use valkey_config::{Section, markdown_table};
+use valkey_connection::ConnectionSettings;
+use valkey_receiver::ReceiverSettings;
+use valkey_sender::SenderSettings;
+
+const INTRODUCTION: &str = "\
+# Configuration
+
+<!-- Made of the settings structs by `cargo xtask docs --write`; change the structs, not this file. -->
+
+Each setting comes from the last of these that names it:
+
+1. its default, in the tables below;
+2. a TOML file, in the section the heading names;
+3. a variable of the environment;
+4. an explicit value in the program or on its command line.
+
+Programs read the variables of one prefix: senders `VALKEY_SENDER_`, receivers `VALKEY_RECEIVER_`. Both read the section
+`[connection]` with it, so that `VALKEY_SENDER_ADDRESS` and `VALKEY_RECEIVER_ADDRESS` may differ.
+
+- An empty variable counts as not set.
+- Durations carry a unit: `500ms`, `30s`, `1h30m`, `1m 30s`. A bare number is refused.
+- Lists are separated by commas.
+- Booleans are `true`, `false`, `1`, `0`, `yes`, `no`, `on` and `off`, in any case.
+- Every secret `X` may be given as `X_FILE`, the path of a file that holds it. Both at once is an error.
+- What is wrong is reported all at once, each line with the name, the value and what was expected.
+- A variable under the prefix that no setting knows gives a notice with the nearest name; an unknown key in a file is
+  an error. Variables that Kubernetes injects for services are ignored.
+
+**Status** says what a setting does: *honoured*, what its name says; *mapped*, it stands for something near to it;
+*accepted with a notice*, existing deployments may keep it, it has no effect, and whoever sets it is told why.
+";
+
+const FILE: &str = "\
+## A file
+
+```toml
+[connection]
+address = \"valkeys://valkey.example.org:6380\"
+username = \"registrations\"
+password_file = \"/run/secrets/valkey\"
+
+[sender]
+default_queue = \"user-registrations\"
+
+[receiver]
+default_queues = [\"user-registrations\"]
+max_concurrent_messages = 20
+```
+";
+
+fn main() {
+    println!("{INTRODUCTION}");
+    println!("{FILE}");
+    print(
+        "Senders: `VALKEY_SENDER_`",
+        "VALKEY_SENDER_",
+        &[Section::of::<SenderSettings>(), Section::of::<ConnectionSettings>()],
+    );
+    println!();
+    print(
+        "Receivers: `VALKEY_RECEIVER_`",
+        "VALKEY_RECEIVER_",
+        &[Section::of::<ReceiverSettings>(), Section::of::<ConnectionSettings>()],
+    );
+}
+
+fn print(heading: &str, prefix: &str, sections: &[Section]) {
+    println!("## {heading}\n");
+    print!("{}", markdown_table(prefix, sections));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use valkey_config::{Settings, Sources};
+
+    /// The file shown above is one that loads.
+    #[test]
+    fn the_file_is_accepted() {
+        let toml =
+            FILE.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a TOML block");
+        let sources = |prefix: &str| Sources::new(prefix).toml_text("example.toml", toml);
+        let (_, sender): (ConnectionSettings, SenderSettings) =
+            sources("VALKEY_SENDER_").load().expect("loads");
+        let (connection, _): (ConnectionSettings, ReceiverSettings) =
+            sources("VALKEY_RECEIVER_").load().expect("loads");
+        assert!(connection.uses_tls());
+        assert_eq!(SenderSettings::SECTION, "sender");
+        assert_eq!(sender.default_queue.as_str(), "user-registrations");
+    }
+}
