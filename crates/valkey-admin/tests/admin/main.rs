@@ -1,0 +1,11 @@
+//! The operator's verbs against a real server.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod control;
+mod dead;
+mod doctor;
+mod hand_back;
+mod look;
+mod purge;
+mod squatters;
+mod support;
