@@ -1,24 +1,19 @@
 //! A directory and a port of this machine.
 
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU16, Ordering};
 
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use super::Finished;
-use crate::TestkitError;
 use crate::engine::Programs;
 use crate::supervisor::{self, Supervisor};
+use crate::{TestkitError, port};
 
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
-
-/// Below the range that Linux hands out for outgoing connections: while a killed server is away, no client socket
-/// can take its port, and it comes back under the same address.
-const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 #[derive(Debug)]
 pub(crate) struct Local {
@@ -42,7 +37,7 @@ impl Local {
         let data = directory.join("data");
         std::fs::create_dir(&data).map_err(TestkitError::io(doing))?;
         let (conf, data) = (directory.display().to_string(), data.display().to_string());
-        Ok(Self { programs, directory, conf, data, port: free_port()?, bus_port: free_port()? })
+        Ok(Self { programs, directory, conf, data, port: port::free()?, bus_port: port::free()? })
     }
 
     #[expect(clippy::unused_self, reason = "the counterpart of the container's address")]
@@ -128,19 +123,4 @@ pub(crate) async fn run(
     let output = output.map_err(TestkitError::io(doing))?;
     let code = output.status.code().map_or(-1, i64::from);
     Ok(Finished { code, stdout: output.stdout, stderr: output.stderr })
-}
-
-/// A port that nobody listens on. Another process may still take it before the server does: then the start is repeated.
-fn free_port() -> Result<u16, TestkitError> {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Test processes that start together begin their search at different places.
-    let start = (std::process::id() as u16).wrapping_mul(47);
-    for _ in 0..PORTS.len() {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = PORTS.start + start.wrapping_add(step) % (PORTS.len() as u16);
-        if TcpListener::bind((LOOPBACK, port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    Err(TestkitError::Invalid(format!("no free port between {} and {}", PORTS.start, PORTS.end)))
 }
