@@ -11,10 +11,13 @@ use crate::{Invalid, Raw, Setting};
 
 /// A way to read a `T`. Which one a field takes is chosen by its attributes in [`settings!`](crate::settings!).
 pub trait Codec<T> {
-    /// Whether the value must never be shown.
-    const SECRET: bool = false;
     /// Whether the value has no one-line form, so that only a file can hold it.
     const TOML_ONLY: bool = false;
+
+    /// Whether the text of a value must never be shown, and may come from a file.
+    fn is_secret() -> bool {
+        false
+    }
 
     /// What the documentation calls the type.
     fn type_name() -> String;
@@ -35,7 +38,9 @@ pub trait Codec<T> {
 pub enum Native {}
 
 impl<T: Setting> Codec<T> for Native {
-    const SECRET: bool = T::SECRET;
+    fn is_secret() -> bool {
+        T::is_secret()
+    }
 
     fn type_name() -> String {
         T::type_name()

@@ -81,7 +81,7 @@ impl Field {
             default: C::show(default),
             status: Status::Honoured,
             doc,
-            secret: C::SECRET,
+            secret: C::is_secret(),
             toml_only: C::TOML_ONLY,
         }
     }

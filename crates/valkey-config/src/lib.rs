@@ -89,6 +89,7 @@ mod markdown;
 mod notice;
 mod origin;
 mod secret;
+mod secret_file;
 mod setting;
 mod settings;
 mod sources;

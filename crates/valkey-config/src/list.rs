@@ -92,7 +92,7 @@ impl<T: fmt::Display> fmt::Display for CsvList<T> {
 
 impl<'de, T> Deserialize<'de> for CsvList<T>
 where
-    T: FromStr + fmt::Display,
+    T: FromStr + fmt::Display + 'static,
     T::Err: fmt::Display,
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -74,8 +74,8 @@
 /// | `#[optional_text("queue name")]` | TYPE is an `Option` of such a type |
 /// | `#[structured("list of routes")]` | TYPE has serde's `Deserialize` and `Debug`; only TOML can hold it |
 ///
-/// Secrets need no attribute: the types [`Secret`](crate::Secret) and [`ServerUrl`](crate::ServerUrl) are redacted everywhere
-/// and understood as `*_FILE`, too. Do not keep a secret in a `String`.
+/// Secrets need no attribute: [`Secret`](crate::Secret), [`ServerUrl`](crate::ServerUrl) and lists of URLs are redacted
+/// everywhere and understood as `*_FILE`, too (unless another setting has that very name). Do not keep a secret in a `String`.
 ///
 /// The struct is `non_exhaustive`, has [`Default`], a setter of the same name for each field, and implements
 /// [`Settings`](crate::Settings). Implement [`Validate`](crate::Validate) for it, if only with an empty body.

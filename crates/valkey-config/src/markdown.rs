@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::field::Spelling;
 use crate::{Field, Section};
 
 /// A Markdown table of every setting of the sections, under a heading for each.
@@ -45,7 +46,7 @@ impl fmt::Display for Table<'_> {
             writeln!(
                 f,
                 "| {} | `{}` | {} | {} | {} | {} |",
-                variables(self.prefix, field),
+                variables(self.prefix, self.section, field),
                 field.key,
                 cell(&field.type_name),
                 if field.default.is_empty() {
@@ -62,13 +63,16 @@ impl fmt::Display for Table<'_> {
 }
 
 /// All names of a field, `*_FILE` last.
-fn variables(prefix: &str, field: &Field) -> String {
+fn variables(prefix: &str, section: &Section, field: &Field) -> String {
     if field.toml_only {
         return "(file only)".to_owned();
     }
     let mut names = vec![field.env.clone()];
     names.extend(field.aliases.iter().map(|alias| (*alias).to_owned()));
-    names.extend(field.secret.then(|| format!("{}_FILE", field.env)));
+    // A setting of that name keeps it, see `Reader::is_value`.
+    let file = format!("{}_FILE", field.env);
+    let taken = section.fields.iter().any(|other| other.names(Spelling::Capitals).any(|name| name == file));
+    names.extend((field.secret && !taken).then_some(file));
     let names: Vec<String> = names.iter().map(|name| format!("`{prefix}{name}`")).collect();
     names.join(", ")
 }

@@ -10,7 +10,7 @@ fn the_table_knows_every_field() {
     assert_eq!((&*database.env, &database.aliases[..], &*database.default), ("DATABASE", &["DB"][..], "0"));
     assert_eq!(database.doc.trim(), "Database to select.");
     let secrets: Vec<_> = fields.iter().filter(|field| field.secret).map(|field| field.key).collect();
-    assert_eq!(secrets, ["url", "password"]);
+    assert_eq!(secrets, ["url", "password", "seeds"]);
     let find = |key| SenderSettings::fields().iter().find(|field| field.key == key).unwrap();
     assert_eq!(find("rate_limit_requests").status, Status::Mapped("a limit of the whole process"));
     assert!(matches!(find("min_idle_conns").status, Status::Notice(_)));

@@ -119,6 +119,19 @@ fn the_environment_of_the_process_is_read() {
 }
 
 #[test]
+fn the_environment_of_the_process_may_hold_foreign_bytes() {
+    // The environment of this process cannot be changed safely, so the test above runs again in a child with another.
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "foreign_variables::the_environment_of_the_process_is_read"])
+        .env("FOREIGN", not_utf8())
+        .env(not_utf8(), "x")
+        .output()
+        .unwrap();
+    let output = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success() && output.contains("1 passed"), "{output}");
+}
+
+#[test]
 fn a_setting_without_effect_is_told() {
     assert_eq!(
         notices(&variables([("MIN_IDLE_CONNS", "2")])),

@@ -40,6 +40,17 @@ fn a_url_is_a_secret_as_well() {
 }
 
 #[test]
+fn a_list_of_urls_is_a_secret_as_well() {
+    let (_directory, paths) = files(&[b"valkey://app:canary@a,b\n"]);
+    assert_eq!(connection([("SEEDS_FILE", &*paths[0])]).seeds.len(), 2);
+    assert_eq!(
+        error(&variables([("SEEDS", "a, valkey://canary:x")])),
+        "VALKEY_SENDER_SEEDS: expected a list of valid values; number 2: the port is not a number from 1 to 65535 \
+         (percent-encode `/`, `?`, `#` and `@` in a password)"
+    );
+}
+
+#[test]
 fn a_value_and_a_file_in_one_source_are_refused() {
     let (_directory, paths) = files(&[b"x"]);
     assert_eq!(
@@ -84,6 +95,8 @@ fn a_setting_called_file_is_a_path_and_no_secret() {
     let keys: Keys = variables([("TLS_KEY_FILE", "/nowhere")]).load().unwrap();
     assert_eq!(keys.tls_key, None);
     assert_eq!(keys.tls_key_file, Some("/nowhere".into()));
+    let table = valkey_config::markdown_table("", &[valkey_config::Section::of::<Keys>()]);
+    assert_eq!(table.matches("TLS_KEY_FILE").count(), 1, "{table}");
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn lists_are_trimmed_and_have_no_empty_parts() {
     }
     assert_eq!(
         error(&variables([("QUEUES", "a,b c")])),
-        "VALKEY_SENDER_QUEUES: \"a,b c\": expected a comma separated list of valid values; \
+        "VALKEY_SENDER_QUEUES: \"a,b c\": expected a list of valid values; number 2: \
          expected letters, digits and dashes"
     );
 }
