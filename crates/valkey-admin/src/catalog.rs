@@ -124,6 +124,8 @@ impl Catalog {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn catalog(keys: &[&[u8]]) -> Catalog {

@@ -221,6 +221,8 @@ impl Peeked {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn peeked(place: Place, tag: &str, bytes: &'static [u8], max_bytes: u64) -> Peeked {

@@ -114,6 +114,8 @@ impl Serialize for Place {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::Place;
 
     #[test]

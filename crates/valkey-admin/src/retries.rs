@@ -77,6 +77,8 @@ fn find(text: &str) -> Result<Found, serde_json::Error> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn added(raw: &str, attempts: u32) -> String {

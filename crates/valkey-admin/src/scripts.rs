@@ -50,6 +50,8 @@ pub(crate) fn score(what: &'static str, text: &str) -> Result<Option<u64>, Error
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::score;
 
     #[test]

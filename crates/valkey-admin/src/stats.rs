@@ -392,6 +392,8 @@ fn age(now: u64, since: Option<u64>) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

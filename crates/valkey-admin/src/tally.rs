@@ -56,6 +56,8 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::Tally;
     use crate::{error::Error, place::Place};
 

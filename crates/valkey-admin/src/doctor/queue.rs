@@ -202,6 +202,8 @@ fn has_live(stats: &QueueStats) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use crate::{
         control::Limits,
@@ -286,7 +288,7 @@ mod tests {
             &with(&|f| {
                 f.stats.consumers.push(live());
                 f.stats.ready.public = 1;
-                f.stats.oldest.ready = Some(Duration::from_secs(600));
+                f.stats.oldest.ready = Some(Duration::from_mins(10));
             }),
             Severity::Warning,
             "10 minutes ago",
