@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .collect::<Result<_>>()?;
 
     workspace::report("links in documents", &links::check(&documents, &files))?;
-    workspace::report("Rust blocks of documents are compiled", &blocks::check(&documents)?)?;
+    workspace::report("Rust blocks of documents are compiled", &blocks::check(&documents, &files)?)?;
     generated::compare()?;
     workspace::report("commands in documents exist", &commands::check(&documents)?)?;
 

@@ -47,17 +47,27 @@ fn difference(document: &str, actual: &str, expected: &str) -> Option<String> {
     let same = actual.lines().zip(expected.lines()).take_while(|(a, b)| a == b).count();
     let says = actual.lines().nth(same).unwrap_or("nothing more");
     let should = expected.lines().nth(same).unwrap_or("nothing more");
+    let (says, should) = excerpts(says, should);
     Some(format!(
         "{document}:{}: says `{says}`, the code says `{should}`; `cargo xtask docs --write` brings it up to date",
         same + 1
     ))
 }
 
+/// A few words of each around the place where they part: a row of a table is long.
+fn excerpts(a: &str, b: &str) -> (String, String) {
+    const BEFORE: usize = 20;
+    const LENGTH: usize = 80;
+    let same = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
+    let excerpt = |text: &str| text.chars().skip(same.saturating_sub(BEFORE)).take(LENGTH).collect();
+    (excerpt(a), excerpt(b))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::difference;
+    use super::{difference, excerpts};
 
     #[test]
     fn equal_documents_do_not_differ() {
@@ -70,5 +80,13 @@ mod tests {
         assert!(text.starts_with("d:2: says `b`, the code says `c`"), "{text}");
         assert!(difference("d", "", "a\n").unwrap().contains("d:1: says `nothing more`"));
         assert!(difference("d", "a\n", "a\n\n").is_some());
+    }
+
+    #[test]
+    fn long_lines_are_cut_around_the_difference() {
+        let long = "x".repeat(500);
+        let (a, b) = excerpts(&format!("{long} one {long}"), &format!("{long} two {long}"));
+        assert!(a.contains(" one ") && b.contains(" two ") && a.len() == 80, "{a} {b}");
+        assert_eq!(excerpts("b", "c"), ("b".to_owned(), "c".to_owned()));
     }
 }

@@ -34,7 +34,7 @@ fn fault(from: &Document, link: &str, documents: &[Document], files: &[PathBuf])
 }
 
 /// The path of `link` as seen from the root.
-fn resolve(from: &Path, link: &str) -> PathBuf {
+pub(crate) fn resolve(from: &Path, link: &str) -> PathBuf {
     let mut path = from.parent().map(Path::to_path_buf).unwrap_or_default();
     for component in Path::new(link).components() {
         match component {
