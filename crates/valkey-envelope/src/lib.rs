@@ -37,6 +37,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod builder;
 mod codec;
 mod dead;
 mod decode;
