@@ -312,3 +312,114 @@ impl Consulted {
         self.failed.as_deref()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn queue(n: usize) -> QueueName {
+        format!("q{n}").parse().expect("a valid name")
+    }
+
+    #[test]
+    fn an_explanation_names_each_rule_and_no_value_of_the_message() {
+        let routes = Routes::new()
+            .with_route(Route::to(queue(1)).named("by kind").kind("a*"))
+            .with_route(Route::to(queue(2)).header("tenant", "acme"))
+            .with_route(Route::to(queue(3)).payload("/secret", "expected"));
+        let message = Envelope::new(&json!({"secret": "hunter2"}))
+            .expect("it is JSON")
+            .with_header("tenant", "hunter2");
+        let explanation = routes.explain(&message);
+        assert_eq!(
+            explanation.to_string(),
+            "by kind: no, kind is not \"a*\"\n\
+             route 2: no, header \"tenant\" is not \"acme\"\n\
+             route 3: no, payload at \"/secret\" is not \"expected\"\n\
+             no rule fits and the routes have no default: to the sender's own queue\n"
+        );
+        assert_eq!((explanation.queue(), explanation.rule()), (None, None));
+        let explanation = routes.explain(&message.with_kind("abc"));
+        assert_eq!(explanation.to_string(), "by kind: yes, to queue q1\n");
+        assert_eq!((explanation.queue(), explanation.rule()), (Some(&queue(1)), Some("by kind")));
+    }
+
+    #[test]
+    fn null_exists_and_absent_does_not() {
+        let routes = Routes::new().with_route(Route::to(queue(1)).payload_exists("/a/0"));
+        let choose = |payload: Value| routes.choose(&Envelope::new(&payload).expect("it is JSON")).cloned();
+        assert_eq!(choose(json!({"a": [null]})), Some(queue(1)));
+        assert_eq!(choose(json!({"a": []})), None);
+        assert_eq!(choose(json!("a")), None);
+    }
+
+    #[test]
+    fn a_payload_too_deep_to_parse_meets_no_condition_about_it() {
+        let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
+        let message =
+            Envelope::from_json(serde_json::value::RawValue::from_string(deep).expect("it is JSON"));
+        let routes = Routes::new().with_route(Route::to(queue(1)).payload_exists("/0"));
+        assert_eq!(routes.choose(&message), None);
+    }
+
+    #[derive(Clone, Debug)]
+    struct Rule {
+        kind: Option<u8>,
+        header: Option<u8>,
+        field: Option<u8>,
+    }
+
+    fn rules() -> impl Strategy<Value = Vec<Rule>> {
+        let small = || prop::option::of(0_u8..3);
+        let rule = (small(), small(), small()).prop_map(|(kind, header, field)| Rule { kind, header, field });
+        prop::collection::vec(rule, 0..6)
+    }
+
+    proptest! {
+        #[test]
+        fn the_first_rule_that_fits_decides(
+            rules in rules(),
+            (kind, header, field) in (prop::option::of(0_u8..3), prop::option::of(0_u8..3), 0_u8..3),
+            has_default in any::<bool>(),
+        ) {
+            let mut routes = Routes::new();
+            if has_default {
+                routes = routes.with_default(queue(99));
+            }
+            for (n, rule) in rules.iter().enumerate() {
+                let mut route = Route::to(queue(n));
+                if let Some(kind) = rule.kind {
+                    route = route.kind(format!("k{kind}"));
+                }
+                if let Some(header) = rule.header {
+                    route = route.header("h", format!("*{header}"));
+                }
+                if let Some(field) = rule.field {
+                    route = route.payload("/f", field);
+                }
+                routes = routes.with_route(route);
+            }
+            let mut message = Envelope::new(&json!({"f": field})).expect("it is JSON");
+            if let Some(kind) = kind {
+                message = message.with_kind(format!("k{kind}"));
+            }
+            if let Some(header) = header {
+                message = message.with_header("h", format!("v{header}"));
+            }
+            let expected = rules
+                .iter()
+                .position(|rule| {
+                    rule.kind.is_none_or(|wanted| kind == Some(wanted))
+                        && rule.header.is_none_or(|wanted| header == Some(wanted))
+                        && rule.field.is_none_or(|wanted| field == wanted)
+                })
+                .or(has_default.then_some(99))
+                .map(queue);
+            prop_assert_eq!(routes.choose(&message), expected.as_ref());
+            let explanation = routes.explain(&message);
+            prop_assert_eq!(explanation.queue(), expected.as_ref());
+        }
+    }
+}

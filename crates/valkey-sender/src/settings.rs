@@ -179,3 +179,78 @@ impl Setting for PayloadFormName {
         .to_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use valkey_config::Sources;
+
+    fn load(vars: &[(&str, &str)]) -> Result<SenderSettings, valkey_config::ConfigError> {
+        let vars: Vec<_> =
+            vars.iter().map(|(name, value)| (format!("VALKEY_SENDER_{name}"), *value)).collect();
+        Sources::new("VALKEY_SENDER_").vars(vars).load()
+    }
+
+    #[test]
+    fn variables_of_the_go_producer_are_understood() {
+        let settings = load(&[
+            ("DEFAULT_QUEUE", "orders"),
+            ("MESSAGE_TTL", "24h"),
+            ("MAX_RETRIES", "5"),
+            ("RETRY_DELAY", "1.5s"),
+            ("RATE_LIMIT_REQUESTS", "1000"),
+            ("RATE_LIMIT_BURST", "2000"),
+            ("LOG_LEVEL", "INFO"),
+        ])
+        .expect("all are valid");
+        assert_eq!(settings.default_queue.as_str(), "orders");
+        assert_eq!(settings.message_ttl, Some(Duration::from_hours(24)));
+        assert_eq!((settings.max_retries, settings.retry_delay), (5, Duration::from_millis(1500)));
+        assert_eq!(settings.rate_limit_requests, NonZeroU32::new(1000));
+        assert_eq!(settings.rate_limit_burst, NonZeroU32::new(2000));
+    }
+
+    #[test]
+    fn nothing_that_hurts_is_on_by_default() {
+        let settings = SenderSettings::default();
+        assert_eq!(settings.message_ttl, None);
+        assert_eq!(settings.rate_limit_requests, None);
+        assert_eq!(settings.on_full_policy(), OnFull::Error);
+        assert!(settings.validate().is_empty());
+    }
+
+    #[test]
+    fn policies_and_forms_are_read_and_shown() {
+        for (name, policy) in [
+            ("block", OnFull::Block { timeout: Some(Duration::from_secs(2)) }),
+            ("error", OnFull::Error),
+            ("shed", OnFull::Shed),
+        ] {
+            let mut vars = vec![("ON_FULL", name)];
+            if name == "block" {
+                vars.push(("ON_FULL_TIMEOUT", "2s"));
+            }
+            let settings = load(&vars).expect("all are valid");
+            assert_eq!(settings.on_full_policy(), policy);
+            assert_eq!(settings.on_full.show(), name);
+        }
+        assert_eq!(load(&[("PAYLOAD_FORM", "base64")]).expect("valid").payload_form.0, PayloadForm::Base64);
+        let error = load(&[("ON_FULL", "explode")]).expect_err("no such policy").to_string();
+        assert!(error.contains("VALKEY_SENDER_ON_FULL") && error.contains("`shed`"), "{error}");
+    }
+
+    #[test]
+    fn contradictions_are_found_together() {
+        let settings = SenderSettings::default()
+            .rate_limit_burst(NonZeroU32::new(5))
+            .dedup_window(Some(Duration::from_millis(10)))
+            .on_full_timeout(Some(Duration::from_secs(1)))
+            .max_message_bytes(0);
+        let found = settings.validate();
+        let fields: Vec<&str> = found.iter().map(|contradiction| contradiction.fields()[0]).collect();
+        assert_eq!(
+            fields,
+            ["rate_limit_burst", "dedup_window", "dedup_window", "on_full_timeout", "max_message_bytes"]
+        );
+    }
+}

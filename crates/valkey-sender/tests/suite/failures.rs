@@ -1,0 +1,201 @@
+use std::time::Duration;
+
+use jiff::Timestamp;
+use valkey_connection::{BreakerState, Connection, ConnectionSettings, ErrorKind};
+use valkey_envelope::Lane;
+use valkey_sender::{SendError, Sender};
+use valkey_testkit::TestServer;
+
+use crate::rig::{Rig, connect, is_sent, message, queue};
+
+#[tokio::test]
+async fn a_flushed_script_cache_goes_unnoticed() {
+    let rig = Rig::new().await;
+    let sender = rig.builder().bounded().build();
+    for n in 0..3 {
+        rig.cli(&["SCRIPT", "FLUSH"]).await;
+        assert!(is_sent(&sender.send(message(n)).await));
+    }
+    // Several calls in one pipeline, with nothing to limit them.
+    let sender = rig.builder().dedup(Duration::from_hours(1)).build();
+    rig.cli(&["SCRIPT", "FLUSH"]).await;
+    assert!(sender.send_all((3..1_000).map(message)).await.iter().all(is_sent));
+    let expected: Vec<String> = (0..1_000).map(|n| n.to_string()).collect();
+    assert_eq!(rig.payloads(rig.keys.public()).await, expected);
+}
+
+#[tokio::test]
+async fn a_squatter_on_any_key_stops_the_send_by_name_and_leaves_no_trace() {
+    let rig = Rig::new().await;
+    let window = Duration::from_hours(1);
+    let sender = rig.builder().dedup(window).bounded().build();
+    // One message for every key the script can write.
+    let batch = || {
+        let later = Timestamp::now() + Duration::from_hours(1);
+        [
+            message(1),
+            message(2).with_priority(Lane::High),
+            message(3).with_priority(Lane::Low),
+            message(4).with_not_before(later),
+        ]
+    };
+    rig.cli(&["HSET", rig.keys.control(), "max_length", "1000"]).await;
+    let generation = Timestamp::now().as_millisecond() as u64 / window.as_millis() as u64;
+    let squatted = [
+        rig.keys.public().to_owned(),
+        rig.lane(Lane::High).to_owned(),
+        rig.lane(Lane::Low).to_owned(),
+        rig.keys.delayed().to_owned(),
+        rig.keys.woken().to_owned(),
+        rig.keys.redo().to_owned(),
+        rig.keys.control().to_owned(),
+        rig.keys.dedup(generation),
+        rig.keys.dedup(generation - 1),
+    ];
+    for key in squatted {
+        rig.cli(&["SET", &key, "squatter"]).await;
+        let before = rig.existing_keys().await;
+        for result in sender.send_all(batch()).await {
+            match result {
+                Err(SendError::Rejected { source, .. }) => {
+                    assert_eq!(source.kind(), ErrorKind::WrongType, "{key}: {source}");
+                    assert!(source.to_string().contains(&key), "{source} does not name {key}");
+                }
+                other => panic!("{key}: {other:?}"),
+            }
+        }
+        assert_eq!(rig.existing_keys().await, before, "{key}: something was written");
+        rig.cli(&["DEL", &key]).await;
+    }
+    assert!(sender.send_all(batch()).await.iter().all(Result::is_ok));
+}
+
+#[tokio::test]
+async fn a_squatter_on_the_list_stops_the_plain_send() {
+    let rig = Rig::new().await;
+    rig.cli(&["SET", rig.keys.public(), "squatter"]).await;
+    let error = rig.sender().send(message(1)).await.unwrap_err();
+    assert!(
+        matches!(&error, SendError::Rejected { source, .. } if source.kind() == ErrorKind::WrongType),
+        "{error}"
+    );
+    assert!(error.to_string().contains(rig.queue.as_str()), "{error}");
+    assert!(!error.is_transient() && !error.outcome_unknown());
+}
+
+#[tokio::test]
+async fn a_limit_that_is_no_number_is_refused_by_name() {
+    let rig = Rig::new().await;
+    rig.cli(&["HSET", rig.keys.control(), "max_length", "many"]).await;
+    let error = rig.builder().bounded().build().send(message(1)).await.unwrap_err();
+    assert!(error.to_string().contains("max_length"), "{error}");
+    assert_eq!(rig.public_length().await, 0);
+}
+
+#[tokio::test]
+async fn a_full_store_is_a_typed_error_and_loses_nothing() {
+    let server = TestServer::builder().config("maxmemory", "4mb").start().await.unwrap();
+    let connection = connect(&server.url()).await;
+    let body = "x".repeat(20_000);
+    for deduplicated in [false, true] {
+        let queue = queue();
+        let mut builder = Sender::builder(connection.clone(), queue.clone()).retries(0, Duration::ZERO);
+        if deduplicated {
+            builder = builder.dedup(Duration::from_hours(1));
+        }
+        let sender = builder.build();
+        let mut sent = 0_usize;
+        let (refused, error) = loop {
+            let envelope = message(&body);
+            match sender.send(envelope.clone()).await {
+                Ok(_) => sent += 1,
+                Err(error) => break (envelope, error),
+            }
+            assert!(sent < 1_000, "the store is never full");
+        };
+        assert!(matches!(error, SendError::OutOfMemory { .. }), "{error}");
+        assert!(error.to_string().contains("maxmemory") && !error.outcome_unknown(), "{error}");
+        let length = server.cli(&["LLEN", queue.keys().public()]).await.unwrap();
+        assert_eq!(length, sent.to_string());
+        // A refused id was not remembered: with room again, it is new.
+        server.cli(&["CONFIG", "SET", "maxmemory", "64mb"]).await.unwrap();
+        assert!(is_sent(&sender.send(refused).await));
+        server.cli(&["DEL", queue.keys().public()]).await.unwrap();
+        server.cli(&["CONFIG", "SET", "maxmemory", "4mb"]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_breaker_opens_while_the_server_is_away_and_closes_again() {
+    let server = TestServer::builder().append_only(true).start().await.unwrap();
+    let settings = ConnectionSettings::from_url(&server.url())
+        .unwrap()
+        .read_timeout(Duration::from_millis(300))
+        .breaker_failures(2)
+        .breaker_max_requests(1)
+        .breaker_timeout(Duration::from_millis(400));
+    let connection = Connection::connect(&settings).await.unwrap();
+    let sender = Sender::builder(connection.clone(), queue()).retries(0, Duration::ZERO).build();
+    assert!(is_sent(&sender.send(message(1)).await));
+
+    server.kill().await.unwrap();
+    let refused = tokio::time::timeout(Duration::from_secs(20), async {
+        loop {
+            match sender.send(message(2)).await {
+                Err(error @ SendError::BreakerOpen { .. }) => break error,
+                Err(_) => {}
+                Ok(receipt) => panic!("{receipt:?} from a dead server"),
+            }
+        }
+    })
+    .await
+    .expect("the breaker opens");
+    assert!(refused.is_transient() && !refused.outcome_unknown());
+    assert!(
+        matches!(refused, SendError::BreakerOpen { retry_after, .. } if retry_after <= Duration::from_millis(400))
+    );
+
+    server.restart().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while !is_sent(&sender.send(message(3)).await) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .expect("sends work again");
+    assert_eq!(connection.breaker().state(), BreakerState::Closed);
+}
+
+#[tokio::test]
+async fn a_short_outage_is_bridged_by_retries() {
+    let server = TestServer::builder().append_only(true).start().await.unwrap();
+    let settings = ConnectionSettings::from_url(&server.url())
+        .unwrap()
+        .read_timeout(Duration::from_millis(500))
+        .breaker_failures(1_000);
+    let connection = Connection::connect(&settings).await.unwrap();
+    let queue = queue();
+    let sender = Sender::builder(connection, queue.clone())
+        .dedup(Duration::from_hours(1))
+        .retries(30, Duration::from_millis(100))
+        .build();
+    assert!(is_sent(&sender.send(message(0)).await));
+    server.kill().await.unwrap();
+    let sends: Vec<_> = (1..=50)
+        .map(|n| {
+            let sender = sender.clone();
+            tokio::spawn(async move { sender.send(message(n)).await })
+        })
+        .collect();
+    let batch = {
+        let sender = sender.clone();
+        tokio::spawn(async move { sender.send_all((51..=60).map(message)).await })
+    };
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    server.restart().await.unwrap();
+    for send in sends {
+        assert!(send.await.unwrap().is_ok());
+    }
+    assert!(batch.await.unwrap().iter().all(Result::is_ok));
+    assert_eq!(server.cli(&["LLEN", queue.keys().public()]).await.unwrap(), "61");
+}

@@ -1,0 +1,10 @@
+//! The sender against a real Valkey.
+#![allow(clippy::unwrap_used)]
+
+mod bounded;
+mod dedup;
+mod failures;
+mod model;
+mod rig;
+mod sending;
+mod service;
