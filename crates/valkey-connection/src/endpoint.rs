@@ -60,6 +60,7 @@ pub(crate) fn origin(settings: &ConnectionSettings) -> Arc<Origin> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

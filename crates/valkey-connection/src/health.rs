@@ -208,6 +208,7 @@ pub(crate) fn is_answer<T>(result: &Result<T, Error>) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

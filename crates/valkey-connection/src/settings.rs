@@ -264,6 +264,7 @@ impl Setting for Mode {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -11,6 +11,11 @@ use valkey_connection::{
 };
 use valkey_testkit::{TestServer, unique_name};
 
+static ADD: Script = Script::new("add", "return redis.call('INCRBY', KEYS[1], ARGV[1])");
+static PUSH: Script = Script::new("push", "return redis.call('LPUSH', KEYS[1], ARGV[1])");
+static BROKEN: Script = Script::new("broken", "return nothing.here");
+static NESTED: Script = Script::new("nested", "return {1, redis.error_reply('READONLY not really')}");
+
 #[tokio::test]
 async fn replies_keep_their_type_and_their_bytes() {
     let connection = shared().await;
@@ -98,7 +103,6 @@ async fn a_forgotten_script_is_sent_once_more() {
     let server = TestServer::start().await.unwrap();
     let connection =
         Connection::connect(&ConnectionSettings::from_url(&server.url()).unwrap()).await.unwrap();
-    static ADD: Script = Script::new("add", "return redis.call('INCRBY', KEYS[1], ARGV[1])");
     for expected in [5, 10] {
         let reply = connection.invoke(ADD.call().key("n").arg(5_u32)).await.unwrap();
         assert_eq!(reply.as_int().unwrap(), expected);
@@ -125,10 +129,7 @@ async fn errors_of_scripts_keep_their_class_and_name_the_script() {
     let connection = shared().await;
     let key = unique_name("text");
     connection.execute(Command::new("SET").key(key.as_str()).arg("x")).await.unwrap();
-    static PUSH: Script = Script::new("push", "return redis.call('LPUSH', KEYS[1], 'x')");
-    static BROKEN: Script = Script::new("broken", "return nothing.here");
-    static NESTED: Script = Script::new("nested", "return {1, redis.error_reply('READONLY not really')}");
-    let error = connection.invoke(PUSH.call().key(key)).await.unwrap_err();
+    let error = connection.invoke(PUSH.call().key(key).arg("x")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongType);
     assert_eq!(error.operation(), "push");
     let error = connection.invoke(BROKEN.call()).await.unwrap_err();
@@ -151,7 +152,6 @@ async fn a_full_server_says_so() {
     };
     assert_eq!(error.kind(), ErrorKind::OutOfMemory);
     assert!(error.is_transient() && !error.outcome_unknown());
-    static PUSH: Script = Script::new("push", "return redis.call('LPUSH', KEYS[1], ARGV[1])");
     let error = connection.invoke(PUSH.call().key("q").arg(chunk)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
 }

@@ -244,8 +244,8 @@ async fn e6_a_blocked_dedicated_connection_stops_nobody_else() {
         connection.execute(lpush(&key, "x")).await.unwrap();
     }
     until_ok(Duration::from_secs(5), || async {
-        let unblocked = unblocker.unblock().await.unwrap();
-        if unblocked { Ok(()) } else { connection.execute(Command::new("GET").key(&key)).await.map(drop) }
+        let done = unblocker.unblock().await.unwrap();
+        if done { Ok(()) } else { connection.execute(Command::new("GET").key(&key)).await.map(drop) }
     })
     .await;
     assert_eq!(parked.await.unwrap().unwrap(), None, "as if its time were up");
@@ -281,7 +281,7 @@ async fn a_full_send_queue_is_backpressure_and_nothing_was_sent() {
     let results = futures::future::join_all((0..200).map(|_| connection.execute(lpush(&key, &big)))).await;
     let refused = results
         .iter()
-        .flat_map(|result| result.as_ref().err())
+        .filter_map(|result| result.as_ref().err())
         .filter(|error| error.kind() == ErrorKind::Backpressure)
         .inspect(|error| assert!(error.is_not_sent() && error.is_transient()))
         .count();

@@ -10,6 +10,8 @@ use support::{brisk, llen, lpush, until_ok};
 use valkey_connection::{Bell, Command, Connection, ErrorKind, Script};
 use valkey_testkit::{TestServer, unique_name};
 
+static FOREIGN: Script = Script::new("foreign", "return redis.call('GET', 'other')");
+
 /// A file that goes away with the test.
 struct SecretFile(PathBuf);
 
@@ -102,7 +104,6 @@ async fn what_the_user_may_not_do_is_denied_by_name() {
     let server = TestServer::builder().acl_user("app", "pw", rules).start().await.unwrap();
     let connection = Connection::connect(&brisk(&server.url())).await.unwrap();
     connection.execute(lpush("queue:q", "x")).await.unwrap();
-    static FOREIGN: Script = Script::new("foreign", "return redis.call('GET', 'other')");
     let denied = [
         connection.execute(lpush("other", "x")).await.unwrap_err(),
         connection.execute(Command::new("FLUSHALL")).await.unwrap_err(),

@@ -149,6 +149,7 @@ fn lock(machine: &Mutex<Machine>) -> MutexGuard<'_, Machine> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -164,7 +165,9 @@ mod tests {
     #[test]
     fn a_dropped_permit_is_neutral_and_frees_its_slot() {
         let breaker = breaker(Duration::ZERO);
-        (0..4).for_each(|_| breaker.acquire().unwrap().failure());
+        for _ in 0..4 {
+            breaker.acquire().unwrap().failure();
+        }
         let probe = breaker.acquire().unwrap();
         assert!(breaker.acquire().is_err(), "one probe at a time");
         drop(probe);

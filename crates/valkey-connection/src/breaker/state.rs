@@ -164,6 +164,7 @@ impl Machine {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use proptest::prelude::*;
 
@@ -176,14 +177,16 @@ mod tests {
         max_requests: 5,
     };
 
-    fn fail(machine: &mut Machine, now: Instant) {
-        let ticket = machine.acquire(now).unwrap();
-        machine.settle(&ticket, Outcome::Failure, now);
+    fn fail(machine: &mut Machine, now: Instant, times: u32) {
+        for _ in 0..times {
+            let ticket = machine.acquire(now).unwrap();
+            machine.settle(&ticket, Outcome::Failure, now);
+        }
     }
 
     fn opened(now: Instant) -> Machine {
         let mut machine = Machine::new(POLICY, now);
-        (0..4).for_each(|_| fail(&mut machine, now));
+        fail(&mut machine, now, 4);
         machine
     }
 
@@ -191,9 +194,9 @@ mod tests {
     fn more_than_three_failures_in_a_row_open_it() {
         let now = Instant::now();
         let mut machine = Machine::new(POLICY, now);
-        (0..3).for_each(|_| fail(&mut machine, now));
+        fail(&mut machine, now, 3);
         assert_eq!(machine.state(now), BreakerState::Closed);
-        fail(&mut machine, now);
+        fail(&mut machine, now, 1);
         assert_eq!(machine.state(now), BreakerState::Open);
         assert_eq!(machine.acquire(now + Duration::from_secs(20)).unwrap_err(), Duration::from_secs(40));
     }
@@ -202,12 +205,12 @@ mod tests {
     fn a_success_or_the_end_of_the_interval_forgets_the_row() {
         let now = Instant::now();
         let mut machine = Machine::new(POLICY, now);
-        (0..3).for_each(|_| fail(&mut machine, now));
+        fail(&mut machine, now, 3);
         let ticket = machine.acquire(now).unwrap();
         machine.settle(&ticket, Outcome::Success, now);
-        (0..3).for_each(|_| fail(&mut machine, now));
+        fail(&mut machine, now, 3);
         let later = now + POLICY.interval;
-        (0..3).for_each(|_| fail(&mut machine, later));
+        fail(&mut machine, later, 3);
         assert_eq!(machine.state(later), BreakerState::Closed);
     }
 
@@ -218,7 +221,9 @@ mod tests {
         let mut machine = opened(now);
         let tickets: Vec<_> = (0..5).map(|_| machine.acquire(later).unwrap()).collect();
         assert_eq!(machine.acquire(later).unwrap_err(), PROBES_BUSY);
-        tickets.iter().for_each(|ticket| machine.settle(ticket, Outcome::Success, later));
+        for ticket in &tickets {
+            machine.settle(ticket, Outcome::Success, later);
+        }
         assert_eq!(machine.state(later), BreakerState::Closed);
 
         let mut machine = opened(now);
@@ -234,7 +239,7 @@ mod tests {
         let later = now + POLICY.timeout;
         let mut machine = Machine::new(POLICY, now);
         let stale = machine.acquire(now).unwrap();
-        (0..4).for_each(|_| fail(&mut machine, now));
+        fail(&mut machine, now, 4);
         let probe = machine.acquire(later).unwrap();
         machine.settle(&stale, Outcome::Failure, later);
         assert_eq!(machine.state(later), BreakerState::HalfOpen);
@@ -294,7 +299,9 @@ mod tests {
                     Step::Wait(seconds) => now += Duration::from_secs(seconds),
                 }
             }
-            tickets.iter().for_each(|ticket| machine.settle(ticket, Outcome::Neutral, now));
+            for ticket in &tickets {
+                machine.settle(ticket, Outcome::Neutral, now);
+            }
             now += POLICY.timeout;
             for _ in 0..POLICY.max_requests {
                 let ticket = machine.acquire(now);

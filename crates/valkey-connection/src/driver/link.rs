@@ -1,0 +1,208 @@
+//! One driver client with the task that runs it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use fred::clients::Client;
+use fred::error::Error as FredError;
+use fred::interfaces::{ClientLike, EventInterface};
+use fred::types::config::{Options, Server};
+use fred::types::{ClientState, ClusterHash, CustomCommand, Value};
+use tokio::sync::broadcast;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::errors;
+use crate::arg::Arg;
+use crate::error::{Error, ErrorKind, Origin, Progress};
+use crate::reply::Reply;
+
+/// How much longer than the driver's own timer ours runs: it only speaks when the driver's does not.
+const GRACE: Duration = Duration::from_millis(50);
+
+/// One driver client and its task. Dropping it breaks its sockets at once.
+pub(crate) struct Link {
+    client: Client,
+    task: JoinHandle<Result<(), FredError>>,
+    origin: Arc<Origin>,
+    clustered: bool,
+    in_flight: AtomicUsize,
+}
+
+/// What goes to the driver.
+#[derive(Clone)]
+pub(crate) struct Request {
+    /// Name in errors and metrics: command or script.
+    pub(crate) operation: &'static str,
+    /// First word on the wire.
+    pub(crate) verb: &'static str,
+    pub(crate) args: Vec<Value>,
+    /// Hash slot that decides the node in a cluster.
+    pub(crate) slot: Option<u16>,
+    /// A node named by the caller.
+    pub(crate) node: Option<Server>,
+    /// Whether it blocks its socket on purpose.
+    pub(crate) blocking: bool,
+    pub(crate) timeout: Duration,
+}
+
+/// The slot of a key, by the cluster's rule (hash tag if there is one).
+pub(crate) fn slot_of(key: &[u8]) -> u16 {
+    fred::util::redis_keyslot(key)
+}
+
+pub(crate) fn values(args: Vec<Arg>) -> Vec<Value> {
+    args.into_iter().map(Value::from).collect()
+}
+
+impl Link {
+    /// Connects a client. The driver's task runs on the current runtime.
+    pub(super) async fn start(
+        client: Client,
+        origin: &Arc<Origin>,
+        clustered: bool,
+        limit: Duration,
+    ) -> Result<Self, Error> {
+        // What `init()` does, but with the task owned from the first moment on: a connect that is dropped half-way
+        // must not leave a task behind that succeeds later and lives for ever. The first poll subscribes to the news.
+        let mut ready = Box::pin({
+            let client = client.clone();
+            async move { client.wait_for_connect().await }
+        });
+        let early = std::future::poll_fn(|context| Poll::Ready(ready.as_mut().poll(context))).await;
+        let link = Self {
+            task: client.connect(),
+            client,
+            origin: Arc::clone(origin),
+            clustered,
+            in_flight: AtomicUsize::new(0),
+        };
+        let connected = match early {
+            Poll::Ready(result) => Ok(result),
+            Poll::Pending => timeout(limit + GRACE, ready).await,
+        };
+        match connected {
+            Ok(Ok(())) => Ok(link),
+            Ok(Err(error)) => Err(errors::of_connect(&error)),
+            Err(_elapsed) => Err(Error::new(
+                ErrorKind::Timeout,
+                Progress::NotSent,
+                format!("no connection within {limit:?}"),
+            )),
+        }
+    }
+
+    /// Whether calls have a chance. Only a hint: the driver may say "connected" on a dead link.
+    pub(crate) fn seems_connected(&self) -> bool {
+        self.client.state() == ClientState::Connected && !self.task.is_finished()
+    }
+
+    /// Whether the driver's task has ended, after which nothing can ever be answered.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// Breaks the sockets at once; whoever waits on them gets an error.
+    pub(crate) fn cut(&self) {
+        self.task.abort();
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn is_clustered(&self) -> bool {
+        self.clustered
+    }
+
+    pub(crate) fn errors(&self) -> broadcast::Receiver<(FredError, Option<Server>)> {
+        self.client.error_rx()
+    }
+
+    pub(crate) fn reconnects(&self) -> broadcast::Receiver<Server> {
+        self.client.reconnect_rx()
+    }
+
+    /// Sends a request and waits for its reply, but never longer than its timeout.
+    ///
+    /// The request is handed to the driver when the future is first polled; requests polled in order are written in
+    /// order.
+    ///
+    /// # Cancel safety
+    /// A dropped call may be executed or not.
+    pub(crate) fn call(&self, request: Request) -> impl Future<Output = Result<Reply, Error>> + Send {
+        let operation = request.operation;
+        let limit = request.timeout;
+        let deadline = Instant::now() + limit + GRACE;
+        let options = Options {
+            max_attempts: Some(1),
+            timeout: Some(limit),
+            cluster_node: request.node,
+            // Not connected: say so now, while it is certain that nothing was sent.
+            fail_fast: true,
+            ..Options::default()
+        };
+        let hash = match request.slot {
+            Some(slot) if self.clustered => ClusterHash::Custom(slot),
+            _ => ClusterHash::Random,
+        };
+        let command = CustomCommand::new_static(request.verb, hash, request.blocking);
+        let client = self.client.with_options(&options);
+        async move {
+            let _counted = Counted::new(&self.in_flight);
+            let result = match timeout_at(deadline, client.custom_raw(command, request.args)).await {
+                Ok(Ok(frame)) => Reply::from_frame(frame),
+                Ok(Err(error)) => Err(errors::of_call(&error, limit)),
+                Err(_elapsed) => Err(errors::timed_out(limit)),
+            };
+            result.map_err(|error| error.with_operation(operation).with_origin(&self.origin))
+        }
+    }
+
+    /// Says goodbye, bounded, then breaks the sockets.
+    pub(crate) async fn quit(&self) {
+        // QUIT first waits for everything in flight, which on a dead link never ends.
+        let _ = timeout(Duration::from_millis(500), self.client.quit()).await;
+        self.task.abort();
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Counts a call as in flight for as long as it lives, also when it is dropped half-way.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(counter: &'a AtomicUsize) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Self(counter)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_follow_the_hash_tag() {
+        assert_eq!(slot_of(b"queue:orders"), slot_of(b"{queue:orders}:woken"));
+        assert_eq!(slot_of(b"123456789"), 12739);
+    }
+}
