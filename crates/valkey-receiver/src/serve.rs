@@ -21,8 +21,8 @@ use futures::future::BoxFuture;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
-use crate::engine::EngineHandle;
 use crate::error::ReceiveError;
+use crate::handle::EngineHandle;
 use crate::report::DrainReport;
 use crate::settings::ReceiverSettings;
 use crate::source::Source;
@@ -86,10 +86,11 @@ impl<W: Work> Serve<W> {
         }
         drop((work, source));
 
-        // The first worker to end has seen the end of the source: somebody else began the drain.
         let mut bug = None;
         tokio::select! {
             () = signal.unwrap_or_else(|| std::future::pending().boxed()) => {}
+            () = engine.drained().cancelled() => {}
+            // The source has ended by itself: the engines are gone.
             ended = workers.join_next() => bug = panic_of(ended),
         }
 
