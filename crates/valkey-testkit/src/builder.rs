@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::place::Place;
 use crate::server::{Given, Inner, Own};
-use crate::tls::Certificates;
+use crate::tls::Authority;
 use crate::{TestServer, TestkitError, runtime};
 
 /// How often a server is started elsewhere when its port turned out to be taken.
@@ -24,8 +24,10 @@ pub struct TestServerBuilder {
     directives: Vec<(String, String)>,
     users: Vec<User>,
     password: Option<String>,
-    default_user_off: bool,
+    /// Of the user that `cli` comes in as when the default one is off. The nodes of a cluster share it.
+    operator_password: Option<String>,
     tls: Option<Tls>,
+    authority: Option<Arc<Authority>>,
     cluster: bool,
 }
 
@@ -91,13 +93,23 @@ impl TestServerBuilder {
     /// The default user keeps its rights, though nobody can come in as it: a server replays the transactions of its
     /// append-only file as this user, and loses them where it may not write.
     pub fn default_user_off(mut self) -> Self {
-        self.default_user_off = true;
+        self.operator_password = Some(crate::unique_name(OPERATOR));
         self
     }
 
-    pub(crate) fn cluster(mut self) -> Self {
+    /// A node of a cluster: all that are made of clones of this trust the same authority.
+    pub(crate) fn cluster(mut self) -> Result<Self, TestkitError> {
         self.cluster = true;
-        self
+        self.authority = self.authority()?;
+        Ok(self)
+    }
+
+    fn authority(&self) -> Result<Option<Arc<Authority>>, TestkitError> {
+        match (&self.authority, self.tls) {
+            (Some(shared), _) => Ok(Some(Arc::clone(shared))),
+            (None, Some(_)) => Ok(Some(Arc::new(Authority::make()?))),
+            (None, None) => Ok(None),
+        }
     }
 
     /// Starts the server and waits until it accepts connections.
@@ -138,7 +150,7 @@ impl TestServerBuilder {
         let plain = self.directives.is_empty()
             && self.users.is_empty()
             && self.password.is_none()
-            && !self.default_user_off
+            && self.operator_password.is_none()
             && self.tls.is_none()
             && !self.cluster;
         if plain { Ok(()) } else { Err(TestkitError::NeedsOwnServer { what: "configures it" }) }
@@ -146,31 +158,22 @@ impl TestServerBuilder {
 
     async fn start_in(&self, place: Place) -> Result<Own, TestkitError> {
         self.validate()?;
-        let operator_password = self.default_user_off.then(|| crate::unique_name("operator"));
-        let certificates = self.tls.map(|_| Certificates::make(place.ip())).transpose()?;
-        let mut files =
-            vec![("valkey.conf", self.conf(&place)), ("users.acl", self.acl(operator_password.as_deref()))];
-        if let Some(certificates) = &certificates {
-            files.extend([
-                ("ca.pem", certificates.ca.clone()),
-                ("server.pem", certificates.server.0.clone()),
-                ("server.key", certificates.server.1.clone()),
-                ("client.pem", certificates.client.0.clone()),
-                ("client.key", certificates.client.1.clone()),
-            ]);
+        let authority = self.authority()?;
+        let mut files = vec![("valkey.conf", self.conf(&place)), ("users.acl", self.acl())];
+        if let Some(authority) = &authority {
+            files.extend(authority.server_files(place.ip())?);
         }
         place.write(&files).await?;
         let conf = format!("{}/valkey.conf", place.directories().0);
         let supervisor = place.supervise(&conf).await?;
         supervisor.start().await?;
-        let operator = match (operator_password, &self.password) {
-            (Some(password), _) => Some((OPERATOR.to_owned(), password)),
+        let operator = match (&self.operator_password, &self.password) {
+            (Some(password), _) => Some((OPERATOR.to_owned(), password.clone())),
             (None, Some(password)) => Some(("default".to_owned(), password.clone())),
             (None, None) => None,
         };
         let user = self.users.first().map(|user| (user.name.clone(), user.password.clone()));
-        let client_files = certificates.map(|made| made.write_client_files()).transpose()?;
-        Ok(Own { user: user.or_else(|| operator.clone()), operator, client_files, supervisor, place })
+        Ok(Own { user: user.or_else(|| operator.clone()), operator, authority, supervisor, place })
     }
 
     fn validate(&self) -> Result<(), TestkitError> {
@@ -228,15 +231,16 @@ impl TestServerBuilder {
         lines.join("\n") + "\n"
     }
 
-    fn acl(&self, operator_password: Option<&str>) -> String {
-        let mut acl = match (&self.password, self.default_user_off) {
-            (_, true) => "user default off resetpass ~* &* +@all\n".to_owned(),
-            (Some(password), false) => format!("user default on >{password} ~* &* +@all\n"),
-            (None, false) => "user default on nopass ~* &* +@all\n".to_owned(),
+    fn acl(&self) -> String {
+        let mut acl = match (&self.operator_password, &self.password) {
+            (Some(password), _) => {
+                format!(
+                    "user default off resetpass ~* &* +@all\nuser {OPERATOR} on >{password} ~* &* +@all\n"
+                )
+            }
+            (None, Some(password)) => format!("user default on >{password} ~* &* +@all\n"),
+            (None, None) => "user default on nopass ~* &* +@all\n".to_owned(),
         };
-        if let Some(password) = operator_password {
-            let _ = writeln!(acl, "user {OPERATOR} on >{password} ~* &* +@all");
-        }
         for User { name, password, rules } in &self.users {
             let _ = writeln!(acl, "user {name} on >{password} {rules}");
         }

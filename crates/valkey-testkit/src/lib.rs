@@ -15,6 +15,7 @@
 //! ```
 
 mod builder;
+mod cluster;
 mod engine;
 mod error;
 mod name;
@@ -28,6 +29,7 @@ mod supervisor;
 mod tls;
 
 pub use builder::TestServerBuilder;
+pub use cluster::{SlotMigration, TestCluster};
 pub use error::TestkitError;
 pub use name::unique_name;
 pub use proxy::{ArmedCut, ConnectionReport, Cut, CutOutcome, FaultProxy, Target, Traffic};

@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 use crate::engine::Programs;
 use crate::place::{self, Finished, Place};
 use crate::supervisor::{Signal, Supervisor};
-use crate::tls::ClientFiles;
+use crate::tls::Authority;
 use crate::{TestServerBuilder, TestkitError, runtime};
 
 /// A real Valkey that belongs to a test. Dropping it ends it and removes its data; so does the end of the test
@@ -39,7 +39,7 @@ pub(crate) struct Own {
     /// Whom `cli` comes in as, and whom `url` does.
     pub(crate) operator: Option<(String, String)>,
     pub(crate) user: Option<(String, String)>,
-    pub(crate) client_files: Option<ClientFiles>,
+    pub(crate) authority: Option<Arc<Authority>>,
 }
 
 /// Making and sharing.
@@ -104,23 +104,44 @@ impl TestServer {
 
     /// The certificate of the authority that signed the server's own; with TLS only.
     pub fn tls_ca_path(&self) -> Option<&Path> {
-        self.client_files().map(ClientFiles::ca)
+        self.authority().map(Authority::ca_path)
     }
 
     /// A certificate that the server accepts from clients; with TLS only.
     pub fn tls_client_certificate_path(&self) -> Option<&Path> {
-        self.client_files().map(ClientFiles::certificate)
+        self.authority().map(Authority::certificate_path)
     }
 
     /// The key of that certificate.
     pub fn tls_client_key_path(&self) -> Option<&Path> {
-        self.client_files().map(ClientFiles::key)
+        self.authority().map(Authority::key_path)
     }
 
-    fn client_files(&self) -> Option<&ClientFiles> {
+    pub(crate) fn host_and_port(&self) -> (String, String) {
+        let address = self.address();
+        let (host, port) = address.rsplit_once(':').expect("an address has a port");
+        (host.to_owned(), port.to_owned())
+    }
+
+    pub(crate) fn bus_port(&self) -> String {
+        match &self.inner {
+            Inner::Given(_) => String::new(),
+            Inner::Own(own) => own.place.ports().1.to_string(),
+        }
+    }
+
+    /// Whom `cli` comes in as.
+    pub(crate) fn credentials(&self) -> Option<(String, String)> {
         match &self.inner {
             Inner::Given(_) => None,
-            Inner::Own(own) => own.client_files.as_ref(),
+            Inner::Own(own) => own.operator.clone(),
+        }
+    }
+
+    fn authority(&self) -> Option<&Authority> {
+        match &self.inner {
+            Inner::Given(_) => None,
+            Inner::Own(own) => own.authority.as_deref(),
         }
     }
 
@@ -129,7 +150,7 @@ impl TestServer {
             Inner::Given(given) if given.url.starts_with("valkeys") || given.url.starts_with("rediss") => {
                 "valkeys"
             }
-            Inner::Own(own) if own.client_files.is_some() => "valkeys",
+            Inner::Own(own) if own.authority.is_some() => "valkeys",
             _ => "valkey",
         }
     }
@@ -292,7 +313,7 @@ impl Own {
         if let Some((user, _)) = &self.operator {
             arguments.extend(["--user".to_owned(), user.clone(), "--no-auth-warning".to_owned()]);
         }
-        if self.client_files.is_some() {
+        if self.authority.is_some() {
             let (directory, _) = self.place.directories();
             arguments.push("--tls".to_owned());
             for (option, file) in [("--cacert", "ca.pem"), ("--cert", "client.pem"), ("--key", "client.key")]

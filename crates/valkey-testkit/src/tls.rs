@@ -1,4 +1,4 @@
-//! A certificate authority for one test server, with a certificate for it and one for its clients.
+//! A certificate authority for test servers and their clients.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -11,49 +11,26 @@ use tempfile::TempDir;
 
 use crate::TestkitError;
 
-/// What clients need, as files of this machine.
+/// Certificate and key, as PEM text.
+type Pair = (String, String);
+
+/// The authority, what it gave to clients, and what it gives to servers. The nodes of a cluster share one.
 #[derive(Debug)]
-pub(crate) struct ClientFiles {
-    ca: PathBuf,
-    certificate: PathBuf,
-    key: PathBuf,
+pub(crate) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    ca: String,
+    client: Pair,
+    ca_path: PathBuf,
+    certificate_path: PathBuf,
+    key_path: PathBuf,
     _directory: TempDir,
 }
 
-/// All of it, as PEM text.
-pub(crate) struct Certificates {
-    pub(crate) ca: String,
-    pub(crate) server: (String, String),
-    pub(crate) client: (String, String),
-}
-
-impl Certificates {
-    /// The server's certificate is valid for `ip`, for `localhost` and for the loopback address, where proxies listen.
-    pub(crate) fn make(ip: IpAddr) -> Result<Self, TestkitError> {
-        Self::try_make(ip).map_err(|error| TestkitError::Certificate(error.into()))
-    }
-
-    fn try_make(ip: IpAddr) -> Result<Self, rcgen::Error> {
-        let ca_key = KeyPair::generate()?;
-        let mut ca = CertificateParams::default();
-        ca.distinguished_name.push(DnType::CommonName, "valkey-testkit CA");
-        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        ca.key_usages =
-            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
-        let ca_certificate = ca.self_signed(&ca_key)?.pem();
-        let issuer = Issuer::new(ca, ca_key);
-
-        let names = vec!["localhost".to_owned(), Ipv4Addr::LOCALHOST.to_string(), ip.to_string()];
-        // A node of a cluster is a client of the others, with the same certificate.
-        let both = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        let server = issue(&issuer, "valkey-testkit server", names, &both)?;
-        let client =
-            issue(&issuer, "valkey-testkit client", Vec::new(), &[ExtendedKeyUsagePurpose::ClientAuth])?;
-        Ok(Self { ca: ca_certificate, server, client })
-    }
-
-    pub(crate) fn write_client_files(&self) -> Result<ClientFiles, TestkitError> {
+impl Authority {
+    pub(crate) fn make() -> Result<Self, TestkitError> {
         let doing = "writing the test certificates";
+        let (issuer, ca, client) =
+            Self::try_make().map_err(|error| TestkitError::Certificate(error.into()))?;
         let directory = tempfile::Builder::new()
             .prefix("valkey-testkit-tls-")
             .tempdir()
@@ -62,36 +39,67 @@ impl Certificates {
             let path = directory.path().join(name);
             std::fs::write(&path, content).map(|()| path).map_err(TestkitError::io(doing))
         };
-        Ok(ClientFiles {
-            ca: write("ca.pem", &self.ca)?,
-            certificate: write("client.pem", &self.client.0)?,
-            key: write("client.key", &self.client.1)?,
+        Ok(Self {
+            ca_path: write("ca.pem", &ca)?,
+            certificate_path: write("client.pem", &client.0)?,
+            key_path: write("client.key", &client.1)?,
             _directory: directory,
+            issuer,
+            ca,
+            client,
         })
     }
+
+    fn try_make() -> Result<(Issuer<'static, KeyPair>, String, Pair), rcgen::Error> {
+        let key = KeyPair::generate()?;
+        let mut ca = CertificateParams::default();
+        ca.distinguished_name.push(DnType::CommonName, "valkey-testkit CA");
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        ca.key_usages =
+            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+        let certificate = ca.self_signed(&key)?.pem();
+        let issuer = Issuer::new(ca, key);
+        let client =
+            issue(&issuer, "valkey-testkit client", Vec::new(), &[ExtendedKeyUsagePurpose::ClientAuth])?;
+        Ok((issuer, certificate, client))
+    }
+
+    /// What a server at `ip` needs, by file name. Its certificate is also valid for `localhost` and for the loopback
+    /// address, where proxies listen.
+    pub(crate) fn server_files(&self, ip: IpAddr) -> Result<[(&'static str, String); 5], TestkitError> {
+        let names = vec!["localhost".to_owned(), Ipv4Addr::LOCALHOST.to_string(), ip.to_string()];
+        // A node of a cluster is a client of the others, with the same certificate.
+        let both = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let (certificate, key) = issue(&self.issuer, "valkey-testkit server", names, &both)
+            .map_err(|error| TestkitError::Certificate(error.into()))?;
+        Ok([
+            ("ca.pem", self.ca.clone()),
+            ("server.pem", certificate),
+            ("server.key", key),
+            ("client.pem", self.client.0.clone()),
+            ("client.key", self.client.1.clone()),
+        ])
+    }
+
+    pub(crate) fn ca_path(&self) -> &Path {
+        &self.ca_path
+    }
+
+    pub(crate) fn certificate_path(&self) -> &Path {
+        &self.certificate_path
+    }
+
+    pub(crate) fn key_path(&self) -> &Path {
+        &self.key_path
+    }
 }
 
-impl ClientFiles {
-    pub(crate) fn ca(&self) -> &Path {
-        &self.ca
-    }
-
-    pub(crate) fn certificate(&self) -> &Path {
-        &self.certificate
-    }
-
-    pub(crate) fn key(&self) -> &Path {
-        &self.key
-    }
-}
-
-/// Certificate and key.
 fn issue(
     issuer: &Issuer<'_, KeyPair>,
     name: &str,
     subjects: Vec<String>,
     usages: &[ExtendedKeyUsagePurpose],
-) -> Result<(String, String), rcgen::Error> {
+) -> Result<Pair, rcgen::Error> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::new(subjects)?;
     params.distinguished_name.push(DnType::CommonName, name);

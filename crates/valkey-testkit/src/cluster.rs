@@ -1,0 +1,338 @@
+//! A cluster for tests.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::{TestServer, TestServerBuilder, TestkitError, runtime};
+
+const SLOTS: usize = 16_384;
+
+/// Meeting, agreeing on epochs and telling each other takes some seconds on a small machine.
+const FORMATION: Duration = Duration::from_mins(1);
+const POLL: Duration = Duration::from_millis(50);
+
+/// Several primaries that share the 16,384 slots. Dropping it ends them all.
+///
+/// ```no_run
+/// # async fn f() -> Result<(), valkey_testkit::TestkitError> {
+/// use valkey_testkit::TestCluster;
+///
+/// let cluster = TestCluster::start(3).await?;
+/// cluster.cli(&["SET", "{q}x", "1"]).await?; // follows redirections
+/// let slot = cluster.slot_of("{q}x").await?;
+/// let to = (cluster.owner_of(slot).await? + 1) % 3;
+/// cluster.migrate_slot(slot, to).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct TestCluster {
+    nodes: Vec<TestServer>,
+}
+
+/// A slot half way from one node to another: keys that were moved are on the new node, the others still on the old
+/// one, and a command on keys of both gets `-TRYAGAIN`.
+///
+/// Dropping this leaves the slot as it is, half way.
+#[derive(Debug)]
+#[must_use = "the slot stays half way until `finish`"]
+pub struct SlotMigration<'a> {
+    cluster: &'a TestCluster,
+    slot: u16,
+    from: usize,
+    to: usize,
+}
+
+/// Making it.
+impl TestCluster {
+    /// Starts a cluster of so many primaries, without replicas, and waits until all of them can be written to.
+    ///
+    /// # Errors
+    /// As [`TestServerBuilder::start`]; [`TestkitError::Timeout`] when the nodes do not come together in a minute.
+    ///
+    /// # Cancel safety
+    /// Nodes that were started are ended when it is no longer awaited.
+    pub async fn start(primaries: usize) -> Result<Self, TestkitError> {
+        Self::start_with(primaries, TestServer::builder()).await
+    }
+
+    /// Starts a cluster of nodes that are all like `node`: with TLS, users or an append-only file.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_with(primaries: usize, node: TestServerBuilder) -> Result<Self, TestkitError> {
+        if primaries == 0 {
+            return Err(TestkitError::Invalid("a cluster needs a primary".to_owned()));
+        }
+        let node = node.cluster()?;
+        let starting = (0..primaries).map(|_| node.clone().start());
+        let nodes = futures::future::try_join_all(starting).await?;
+        let cluster = Self { nodes };
+        cluster.join().await?;
+        Ok(cluster)
+    }
+
+    async fn join(&self) -> Result<(), TestkitError> {
+        let count = self.nodes.len();
+        for (number, node) in self.nodes.iter().enumerate() {
+            let (first, last) = (number * SLOTS / count, (number + 1) * SLOTS / count - 1);
+            node.cli(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]).await?;
+            // Else the nodes find out by collisions which of them is the newer one.
+            node.cli(&["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()]).await?;
+        }
+        for other in &self.nodes[1..] {
+            let (host, port) = other.host_and_port();
+            self.nodes[0].cli(&["CLUSTER", "MEET", &host, &port, &other.bus_port()]).await?;
+        }
+        self.wait_until_ok(FORMATION).await
+    }
+}
+
+/// Where it is.
+impl TestCluster {
+    /// Its nodes. Each can be killed, paused and restarted like any [`TestServer`].
+    pub fn nodes(&self) -> &[TestServer] {
+        &self.nodes
+    }
+
+    /// The URL of each node.
+    pub fn urls(&self) -> Vec<String> {
+        self.nodes.iter().map(TestServer::url).collect()
+    }
+
+    /// The `host:port` of each node.
+    pub fn addresses(&self) -> Vec<String> {
+        self.nodes.iter().map(TestServer::address).collect()
+    }
+}
+
+/// Certificates, with TLS only: one authority for all nodes.
+impl TestCluster {
+    /// The certificate of the authority that signed the nodes' own.
+    pub fn tls_ca_path(&self) -> Option<&Path> {
+        self.nodes[0].tls_ca_path()
+    }
+
+    /// A certificate that the nodes accept from clients.
+    pub fn tls_client_certificate_path(&self) -> Option<&Path> {
+        self.nodes[0].tls_client_certificate_path()
+    }
+
+    /// The key of that certificate.
+    pub fn tls_client_key_path(&self) -> Option<&Path> {
+        self.nodes[0].tls_client_key_path()
+    }
+}
+
+/// Asking it.
+impl TestCluster {
+    /// Runs `valkey-cli -c` against a node that runs, which follows redirections to others. See [`TestServer::cli`].
+    ///
+    /// # Errors
+    /// As [`TestServer::cli`].
+    pub async fn cli(&self, arguments: &[&str]) -> Result<String, TestkitError> {
+        self.any().cli(&[&["-c"], arguments].concat()).await
+    }
+
+    /// Like [`cli`](Self::cli) for any bytes. See [`TestServer::cli_raw`].
+    ///
+    /// # Errors
+    /// As [`TestServer::cli_raw`].
+    pub async fn cli_raw(
+        &self,
+        arguments: &[&str],
+        stdin: impl Into<Bytes>,
+    ) -> Result<Vec<u8>, TestkitError> {
+        self.any().cli_raw(&[&["-c"], arguments].concat(), stdin).await
+    }
+
+    /// The slot of a key.
+    ///
+    /// # Errors
+    /// As [`TestServer::cli`].
+    pub async fn slot_of(&self, key: &str) -> Result<u16, TestkitError> {
+        let answer = self.any().cli(&["CLUSTER", "KEYSLOT", key]).await?;
+        answer.parse().map_err(|_| TestkitError::Invalid(format!("CLUSTER KEYSLOT answered {answer:?}")))
+    }
+
+    /// Which of [`nodes`](Self::nodes) holds a slot now.
+    ///
+    /// # Errors
+    /// As [`TestServer::cli`]; [`TestkitError::Invalid`] when none does.
+    pub async fn owner_of(&self, slot: u16) -> Result<usize, TestkitError> {
+        for (number, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.is_running()) {
+            // Each knows its own slots best; what it knows of others may be old.
+            let nodes = node.cli(&["CLUSTER", "NODES"]).await?;
+            let own = nodes.lines().find(|line| line.contains("myself")).unwrap_or_default();
+            if own.split_whitespace().skip(8).any(|range| holds(range, slot)) {
+                return Ok(number);
+            }
+        }
+        Err(TestkitError::Invalid(format!("no running node holds slot {slot}")))
+    }
+
+    /// Waits until every node that runs says `cluster_state:ok` and knows all the others. Without a primary that
+    /// has no replica this never comes.
+    ///
+    /// # Errors
+    /// [`TestkitError::Timeout`] with what the nodes said last.
+    pub async fn wait_until_ok(&self, limit: Duration) -> Result<(), TestkitError> {
+        let all = format!("cluster_known_nodes:{}", self.nodes.len());
+        self.wait_for(limit, "all nodes to say cluster_state:ok", |info| {
+            info.contains("cluster_state:ok") && info.lines().any(|line| line.trim_end() == all)
+        })
+        .await
+    }
+
+    /// Waits until every node that runs says `cluster_state:fail`, as after the death of a primary: until then they
+    /// still serve.
+    ///
+    /// # Errors
+    /// [`TestkitError::Timeout`] with what the nodes said last.
+    pub async fn wait_until_down(&self, limit: Duration) -> Result<(), TestkitError> {
+        self.wait_for(limit, "all nodes to say cluster_state:fail", |info| {
+            info.contains("cluster_state:fail")
+        })
+        .await
+    }
+
+    async fn wait_for(
+        &self,
+        limit: Duration,
+        what: &str,
+        until: impl Fn(&str) -> bool,
+    ) -> Result<(), TestkitError> {
+        let deadline = Instant::now() + limit;
+        for node in self.nodes.iter().filter(|node| node.is_running()) {
+            loop {
+                let info = node.cli(&["CLUSTER", "INFO"]).await?;
+                if until(&info) {
+                    break;
+                }
+                if Instant::now() >= deadline {
+                    let last =
+                        format!("{} says {:?}", node.address(), info.lines().take(6).collect::<Vec<_>>());
+                    return Err(TestkitError::Timeout { what: what.to_owned(), waited: limit, last });
+                }
+                // On the testkit's clock: the test's own may be paused.
+                runtime::run(tokio::time::sleep(POLL)).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn any(&self) -> &TestServer {
+        self.nodes.iter().find(|node| node.is_running()).unwrap_or(&self.nodes[0])
+    }
+}
+
+/// Moving slots.
+impl TestCluster {
+    /// Moves a slot with all its keys to a node, and waits until all nodes know.
+    ///
+    /// # Errors
+    /// As [`TestServer::cli`].
+    pub async fn migrate_slot(&self, slot: u16, to: usize) -> Result<(), TestkitError> {
+        if self.owner_of(slot).await? == to {
+            return Ok(());
+        }
+        self.begin_slot_migration(slot, to).await?.finish().await
+    }
+
+    /// Opens a slot for its way to a node and moves no key yet.
+    ///
+    /// # Errors
+    /// As [`TestServer::cli`]; [`TestkitError::Invalid`] when it is there already.
+    pub async fn begin_slot_migration(
+        &self,
+        slot: u16,
+        to: usize,
+    ) -> Result<SlotMigration<'_>, TestkitError> {
+        let from = self.owner_of(slot).await?;
+        if from == to || to >= self.nodes.len() {
+            return Err(TestkitError::Invalid(format!(
+                "slot {slot} cannot move from node {from} to node {to}"
+            )));
+        }
+        let (old, new) = (&self.nodes[from], &self.nodes[to]);
+        let number = slot.to_string();
+        new.cli(&["CLUSTER", "SETSLOT", &number, "IMPORTING", &id(old).await?]).await?;
+        old.cli(&["CLUSTER", "SETSLOT", &number, "MIGRATING", &id(new).await?]).await?;
+        Ok(SlotMigration { cluster: self, slot, from, to })
+    }
+}
+
+impl SlotMigration<'_> {
+    /// Moves one key, and says whether it was there to be moved.
+    ///
+    /// # Errors
+    /// As [`TestServer::cli`].
+    pub async fn move_key(&self, key: &str) -> Result<bool, TestkitError> {
+        let (old, new) = (&self.cluster.nodes[self.from], &self.cluster.nodes[self.to]);
+        let (host, port) = new.host_and_port();
+        let mut command = vec!["MIGRATE", &host, &port, key, "0", "10000"];
+        let credentials = new.credentials();
+        if let Some((user, password)) = &credentials {
+            command.extend(["AUTH2", user, password]);
+        }
+        Ok(old.cli(&command).await? == "OK")
+    }
+
+    /// Moves at most `count` of the keys that are still on the old node, and says how many it moved.
+    ///
+    /// # Errors
+    /// As [`TestServer::cli`].
+    pub async fn move_keys(&self, count: usize) -> Result<usize, TestkitError> {
+        let old = &self.cluster.nodes[self.from];
+        let keys = old.cli(&["CLUSTER", "GETKEYSINSLOT", &self.slot.to_string(), &count.to_string()]).await?;
+        let mut moved = 0;
+        for key in keys.lines() {
+            moved += usize::from(self.move_key(key).await?);
+        }
+        Ok(moved)
+    }
+
+    /// Moves what is left, gives the slot to the new node, and waits until all nodes know.
+    ///
+    /// # Errors
+    /// As [`TestServer::cli`].
+    pub async fn finish(self) -> Result<(), TestkitError> {
+        while self.move_keys(100).await? > 0 {}
+        let nodes = &self.cluster.nodes;
+        let owner = id(&nodes[self.to]).await?;
+        let slot = self.slot.to_string();
+        // The new owner first: the other way round nobody would hold the slot for a moment.
+        let others = (0..nodes.len()).filter(|number| *number != self.to);
+        for number in std::iter::once(self.to).chain(others) {
+            if nodes[number].is_running() {
+                nodes[number].cli(&["CLUSTER", "SETSLOT", &slot, "NODE", &owner]).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn id(node: &TestServer) -> Result<String, TestkitError> {
+    node.cli(&["CLUSTER", "MYID"]).await
+}
+
+/// Whether a range of `CLUSTER NODES`, as `5` or `0-5461`, holds a slot. Moves in progress, in brackets, do not.
+fn holds(range: &str, slot: u16) -> bool {
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    match (first.parse::<u16>(), last.parse::<u16>()) {
+        (Ok(first), Ok(last)) => (first..=last).contains(&slot),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_cluster_nodes_are_understood() {
+        assert!(holds("0-5461", 5461) && holds("7", 7));
+        assert!(!holds("0-5461", 5462) && !holds("[7->-0123abc]", 7) && !holds("[7-<-0123abc]", 7));
+    }
+}
