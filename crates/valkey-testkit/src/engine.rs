@@ -1,5 +1,6 @@
 //! Which way servers are started here: found out once per process, and said once on stderr.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use tokio::sync::OnceCell;
@@ -60,13 +61,15 @@ impl Engine {
         Err(TestkitError::NoEngine { image, tried })
     }
 
-    // A test run should say what it ran against; there is no other channel to a person reading test output.
+    // A test run should say what it ran against; there is no other channel to a person who reads test output.
+    // Not `eprintln`: that is swallowed with the output of whichever test comes first.
     fn announce(&self) {
-        match self {
-            Self::Binary(programs) => eprintln!("testkit: using {}", programs.server.display()),
-            Self::Docker { image } => eprintln!("testkit: using Docker with {image}"),
-            Self::Given { url } => eprintln!("testkit: using the server at {}", without_password(url)),
-        }
+        let what = match self {
+            Self::Binary(programs) => programs.server.display().to_string(),
+            Self::Docker { image } => format!("Docker with {image}"),
+            Self::Given { url } => format!("the server at {}", without_password(url)),
+        };
+        let _ = writeln!(std::io::stderr(), "testkit: using {what}");
     }
 
     /// Makes room for one server.

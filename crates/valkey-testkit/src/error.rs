@@ -73,7 +73,7 @@ pub enum TestkitError {
 
     /// The server's process is not in the state that the call needs, as in pausing one that was killed.
     #[error("the server is {state}: {what}")]
-    NotRunning {
+    State {
         /// What the test wanted to do.
         what: &'static str,
         /// What the server is instead.

@@ -12,6 +12,19 @@ use crate::supervisor::{Signal, Supervisor};
 use crate::tls::Authority;
 use crate::{TestServerBuilder, TestkitError, runtime};
 
+/// The incremental file with the highest number is the one that is written to.
+const LOSE_TAIL: &str = r#"
+set -e
+file=$(ls "$1"/appendonlydir/*.incr.aof | sort -t . -k 3n | tail -n 1)
+size=$(wc -c <"$file")
+if [ "$size" -lt "$2" ]; then
+    echo "$file has only $size bytes" >&2
+    exit 1
+fi
+head -c "$((size - $2))" "$file" >"$file.new"
+mv "$file.new" "$file"
+"#;
+
 /// A real Valkey that belongs to a test. Dropping it ends it and removes its data; so does the end of the test
 /// process, by whatever signal.
 ///
@@ -252,7 +265,7 @@ impl TestServer {
     /// is answered until [`resume`](Self::resume).
     ///
     /// # Errors
-    /// [`TestkitError::NeedsOwnServer`] for the server of `VALKIT_TEST_URL`, [`TestkitError::NotRunning`].
+    /// [`TestkitError::NeedsOwnServer`] for the server of `VALKIT_TEST_URL`, [`TestkitError::State`].
     pub async fn pause(&self) -> Result<(), TestkitError> {
         self.own("pauses it", |own| async move { own.supervisor.pause(true).await }).await
     }
@@ -260,9 +273,31 @@ impl TestServer {
     /// Lets a paused server go on, with everything that was sent to it meanwhile.
     ///
     /// # Errors
-    /// [`TestkitError::NeedsOwnServer`] for the server of `VALKIT_TEST_URL`, [`TestkitError::NotRunning`].
+    /// [`TestkitError::NeedsOwnServer`] for the server of `VALKIT_TEST_URL`, [`TestkitError::State`].
     pub async fn resume(&self) -> Result<(), TestkitError> {
         self.own("resumes it", |own| async move { own.supervisor.pause(false).await }).await
+    }
+
+    /// Takes the last `bytes` bytes off the append-only file of a server that does not run: what a machine that loses
+    /// power may have lost. (A killed process loses nothing that it has written; the kernel keeps it.)
+    ///
+    /// # Errors
+    /// [`TestkitError::State`] when it runs: kill or stop it first.
+    /// [`TestkitError::Invalid`] when there is no such file, or it is shorter.
+    pub async fn lose_append_only_tail(&self, bytes: u64) -> Result<(), TestkitError> {
+        self.own("cuts its append-only file", move |own| async move {
+            if own.supervisor.is_running() {
+                let what = "kill it before its append-only file is cut";
+                return Err(TestkitError::State { what, state: "running" });
+            }
+            let data = own.place.directories().1;
+            let finished = own.place.shell(LOSE_TAIL, &[data, &bytes.to_string()]).await?;
+            if finished.code == 0 {
+                return Ok(());
+            }
+            Err(TestkitError::Invalid(String::from_utf8_lossy(&finished.stderr).trim().to_owned()))
+        })
+        .await
     }
 
     /// Whether its process exists, paused or not. The server of `VALKIT_TEST_URL` is taken to run.

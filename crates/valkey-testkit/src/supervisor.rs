@@ -117,7 +117,7 @@ impl Supervisor {
         let mut control = self.control.lock().await;
         if !self.told.borrow().running {
             let what = if pause { "cannot pause it" } else { "cannot resume it" };
-            return Err(TestkitError::NotRunning { what, state: "not running" });
+            return Err(TestkitError::State { what, state: "not running" });
         }
         control.signal(if pause { Signal::Stop } else { Signal::Continue }, &self.told).await?;
         control.paused = pause;

@@ -1,5 +1,8 @@
 //! The smallest client there can be: raw bytes over TCP.
 
+// Not every test file needs all of it.
+#![allow(dead_code)]
+
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
