@@ -4,13 +4,22 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use valkey_connection::{Arg, Command, Connection, ConnectionSettings, Reply};
+use valkey_connection::{Arg, Command, Connection, ConnectionSettings, Reply, Script};
 use valkey_envelope::{DeadBody, Envelope, QueueKeys, QueueName};
 use valkey_receiver::{Receiver, ReceiverSettings};
 use valkey_testkit::{TestServer, unique_name};
 
 /// Longer than anything takes that works, so a wait of this length is a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// KEYS: three lists, the delayed ones, and what each consumer has in flight (where the field `#` is no message).
+static COUNT: Script = Script::new(
+    "count",
+    "local sum = redis.call('LLEN', KEYS[1]) + redis.call('LLEN', KEYS[2]) + redis.call('LLEN', KEYS[3])
+     sum = sum + redis.call('ZCARD', KEYS[4])
+     for i = 5, #KEYS do sum = sum + math.max(redis.call('HLEN', KEYS[i]) - 1, 0) end
+     return sum",
+);
 
 pub(crate) struct Bed {
     pub(crate) server: &'static TestServer,
@@ -93,15 +102,17 @@ impl Bed {
 
     /// Waits until the queue holds nothing at all: not waiting, not delayed, not with a consumer.
     pub(crate) async fn until_empty(&self) {
-        until("an empty queue", async || {
-            let mut left = self.ready().await + self.delayed().await;
-            for cid in self.consumers().await {
-                // The field `#` is no message.
-                left += (self.count("HLEN", &self.keys.inflight(&cid)).await - 1).max(0);
-            }
-            (left == 0).then_some(())
-        })
-        .await;
+        until("an empty queue", async || (self.held_anywhere().await == 0).then_some(())).await;
+    }
+
+    /// All messages of the queue but the dead ones, counted at one instant: they move while one looks.
+    pub(crate) async fn held_anywhere(&self) -> i64 {
+        let mut count =
+            COUNT.call().keys([self.keys.public(), self.keys.redo(), self.keys.woken(), self.keys.delayed()]);
+        for cid in self.consumers().await {
+            count = count.key(self.keys.inflight(&cid));
+        }
+        self.connection.invoke(count).await.unwrap().as_int().unwrap()
     }
 
     /// The public list from its head (next to be taken) on.

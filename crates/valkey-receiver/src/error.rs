@@ -1,0 +1,46 @@
+//! What can go wrong, by operation: starting, receiving, settling.
+
+use valkey_connection::Error as ConnectionError;
+use valkey_envelope::QueueName;
+
+/// Why a receiver could not start or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiveError {
+    /// The queue could not be joined.
+    #[error("cannot join queue {queue}: {source}")]
+    Join {
+        /// The queue.
+        queue: QueueName,
+        /// What the connection says, with the remedy.
+        source: ConnectionError,
+    },
+    /// No queue was named.
+    #[error("a receiver needs at least one queue: name it with `queue(..)` or DEFAULT_QUEUES")]
+    NoQueue,
+    /// The settings contradict themselves.
+    #[error("the receiver's settings contradict themselves: {0}")]
+    Settings(String),
+    /// The engine's thread could not be started, or ended before its time.
+    #[error("the receiver's own thread is not running: {0}")]
+    Thread(String),
+}
+
+/// Why a settle did not take effect, or may not have.
+///
+/// In every case the message is safe: at worst it is delivered again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettleError {
+    /// This consumer was fenced: it could not renew its lease in time, and the message belongs to the queue again.
+    #[error("the lease was lost before the message was settled; it will be delivered again")]
+    LeaseLost,
+    /// The receiver had already stopped.
+    #[error("the receiver has stopped; the message went back to its queue")]
+    Stopped,
+    /// The server's state was rolled back or deleted under the group this settle travelled in.
+    #[error(
+        "the server no longer knew every message of the group; whether this one was settled is uncertain"
+    )]
+    Uncertain,
+}

@@ -1,0 +1,223 @@
+//! The receiver: starts the engines, hands out deliveries, serves handlers.
+
+use std::sync::Arc;
+use std::thread;
+
+use futures::Stream;
+use futures::stream;
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use valkey_connection::Connection;
+use valkey_envelope::{Codec, QueueName};
+
+use crate::delivery::Delivery;
+use crate::desk::{Claimed, Desk};
+use crate::engine::{Engine, Rules};
+use crate::error::ReceiveError;
+use crate::handle::{EngineHandle, ReceiverHandle};
+use crate::report::DrainReport;
+use crate::serve::Serve;
+use crate::settings::ReceiverSettings;
+use crate::source::{Reading, Source};
+use crate::work::Work;
+
+/// Receives from one or more queues.
+///
+/// Dropped without [`drain`](Self::drain) or [`serve`](Self::serve) it stops in the background: what was prefetched
+/// goes back.
+#[derive(Debug)]
+#[must_use = "a receiver that is not served or asked holds messages back"]
+pub struct Receiver {
+    source: Source,
+    engine: EngineHandle,
+    settings: Arc<ReceiverSettings>,
+}
+
+/// Puts a [`Receiver`] together.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is received before `start`"]
+pub struct ReceiverBuilder {
+    connection: Connection,
+    queues: Vec<QueueName>,
+    settings: ReceiverSettings,
+    codec: Codec,
+}
+
+// === impl ReceiverBuilder ===
+
+impl ReceiverBuilder {
+    /// Receives from this queue; several calls name several. Without any, the settings' `default_queues` count.
+    pub fn queue(mut self, queue: QueueName) -> Self {
+        if !self.queues.contains(&queue) {
+            self.queues.push(queue);
+        }
+        self
+    }
+
+    /// Goes by these settings instead of the defaults.
+    pub fn settings(mut self, settings: ReceiverSettings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Reads messages with this codec: its limits, and what a string payload means.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.codec = codec;
+        self
+    }
+
+    /// Joins the queues and begins to take.
+    ///
+    /// # Errors
+    /// [`ReceiveError`] if the settings contradict themselves, no queue is named, or a queue cannot be joined: the
+    /// server is away, refuses the credentials, or a foreign key squats on one of ours. Once started, a receiver outlives
+    /// all of that and goes on by itself when it is over.
+    pub async fn start(self) -> Result<Receiver, ReceiveError> {
+        let Self { connection, mut queues, settings, codec } = self;
+        check(&settings)?;
+        if queues.is_empty() {
+            queues = settings.default_queues.iter().cloned().collect();
+        }
+        if queues.is_empty() {
+            return Err(ReceiveError::NoQueue);
+        }
+        let policy = settings.retry_policy().map_err(|error| ReceiveError::Settings(error.to_string()))?;
+        let rules = Rules::of(&settings);
+        let desks: Arc<[Arc<Desk>]> =
+            queues.into_iter().map(|queue| Arc::new(Desk::new(queue, rules.batch))).collect();
+        // Bounded by the prefetch of each engine, not by the channel.
+        let (sink, claims) = async_channel::unbounded();
+        let ended = run_engines(connection, Arc::clone(&desks), rules, (sink, claims.clone())).await?;
+        let engine = EngineHandle::new(desks, ended, CancellationToken::new());
+        let reading = Reading {
+            codec,
+            policy: Arc::new(policy),
+            on_expired: settings.on_expired,
+            message_ttl: settings.message_ttl,
+        };
+        let source = Source::new(claims, engine.clone(), reading);
+        Ok(Receiver { source, engine, settings: Arc::new(settings) })
+    }
+}
+
+fn check(settings: &ReceiverSettings) -> Result<(), ReceiveError> {
+    use valkey_config::Validate;
+    let found = settings.validate();
+    if found.is_empty() {
+        return Ok(());
+    }
+    let all: Vec<String> =
+        found.iter().map(|wrong| format!("{}: {}", wrong.fields().join(", "), wrong.message())).collect();
+    Err(ReceiveError::Settings(all.join("; ")))
+}
+
+/// One thread with a runtime of its own for all engines: whatever handlers do to theirs, leases are renewed.
+async fn run_engines(
+    connection: Connection,
+    desks: Arc<[Arc<Desk>]>,
+    rules: Rules,
+    channel: (async_channel::Sender<Claimed>, async_channel::Receiver<Claimed>),
+) -> Result<watch::Receiver<bool>, ReceiveError> {
+    let (report_end, ended) = watch::channel(false);
+    let (report_start, started) = oneshot::channel();
+    let work = async move {
+        let mut engines = Vec::with_capacity(desks.len());
+        for desk in desks.iter() {
+            match Engine::join(&connection, Arc::clone(desk), rules.clone(), channel.clone()).await {
+                Ok(engine) => engines.push(engine),
+                Err(source) => {
+                    let error = ReceiveError::Join { queue: desk.queue.clone(), source };
+                    for engine in engines {
+                        Engine::leave(engine).await;
+                    }
+                    let _ = report_start.send(Err(error));
+                    return;
+                }
+            }
+        }
+        let _ = report_start.send(Ok(()));
+        drop(channel);
+        let running: Vec<_> = engines.into_iter().map(|engine| tokio::spawn(engine.run())).collect();
+        for engine in running {
+            if let Err(died) = engine.await {
+                tracing::error!(%died, "an engine has died; others reclaim what it held after its lease");
+                return;
+            }
+        }
+        // Whoever waits for the end may have gone.
+        let _ = report_end.send(true);
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| ReceiveError::Thread(error.to_string()))?;
+    thread::Builder::new()
+        .name("valkey-receiver".to_owned())
+        .spawn(move || runtime.block_on(work))
+        .map_err(|error| ReceiveError::Thread(error.to_string()))?;
+    started.await.map_err(|_| ReceiveError::Thread("it ended while starting".to_owned()))??;
+    Ok(ended)
+}
+
+// === impl Receiver ===
+
+impl Receiver {
+    /// Begins to put a receiver together, on a connection that others may share.
+    pub fn builder(connection: &Connection) -> ReceiverBuilder {
+        ReceiverBuilder {
+            connection: connection.clone(),
+            queues: Vec::new(),
+            settings: ReceiverSettings::default(),
+            codec: Codec::default(),
+        }
+    }
+
+    /// The reins: pause, resume, drain from elsewhere.
+    pub fn handle(&self) -> ReceiverHandle {
+        ReceiverHandle::new(self.engine.clone())
+    }
+
+    /// Calls `work` (a handler, a [`Router`](crate::Router), a [`Batch`](crate::Batch)) for every message, as many at a
+    /// time as the settings say, until a shutdown signal or [`ReceiverHandle::drain`].
+    pub fn serve<W: Work>(self, work: W) -> Serve<W> {
+        Serve::new(self.source, self.engine, self.settings, work)
+    }
+
+    /// The next message, for those who loop themselves; `None` when the receiver drains.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a message that was not returned stays.
+    pub async fn recv(&self) -> Option<Delivery> {
+        self.source.next().await
+    }
+
+    /// The messages as a stream, which ends when the receiver drains. Dropping the stream stops the receiver.
+    pub fn into_stream(self) -> impl Stream<Item = Delivery> + Send {
+        stream::unfold(self, |receiver| async move {
+            let delivery = receiver.recv().await?;
+            Some((delivery, receiver))
+        })
+    }
+
+    /// Stops: takes nothing more, gives back what nobody has fetched, waits until what was fetched is settled, at most
+    /// for the settings' `drain_timeout`; what is still unsettled then goes back uncounted.
+    ///
+    /// # Errors
+    /// If the receiver's own thread had died.
+    pub async fn drain(self) -> Result<DrainReport, ReceiveError> {
+        let started = tokio::time::Instant::now();
+        self.engine.begin_drain();
+        let idle = tokio::time::timeout(self.settings.drain_timeout, self.engine.idle()).await.is_ok();
+        let open = if idle { 0 } else { self.engine.held() };
+        let books = self.engine.finish().await?;
+        Ok(DrainReport {
+            acked: books.acked,
+            retried: books.retried,
+            dead: books.dead,
+            handed_back: books.released,
+            aborted: open,
+            uncertain: books.uncertain,
+            duration: started.elapsed(),
+        })
+    }
+}
