@@ -143,6 +143,8 @@ impl Pusher {
     fn note_control(&self, reply: Result<Reply, Error>) {
         match reply {
             Ok(reply) => self.control.set_limited(!reply.is_nil()),
+            // Nobody looked: look again with the next push.
+            Err(error) if error.is_store_failure() => self.control.expire(),
             // A producer whose user may not read the control hash still sends; it only cannot see the limit.
             Err(error) => {
                 tracing::debug!(queue = %self.queue, %error, "the max length of the queue is unknown");
@@ -168,34 +170,50 @@ impl Pusher {
         }
         .into_iter();
         let mut outcomes: Vec<Outcome> = Vec::with_capacity(items.len());
+        let (mut full, mut failed): (Option<u64>, Option<Error>) = (None, None);
         for chunk in chunks {
-            let stopped = match outcomes.last() {
-                Some(Outcome::Full { limit }) if limited => Some(Outcome::Full { limit: *limit }),
-                Some(Outcome::Failed { error, .. }) if limited => {
-                    Some(Outcome::Failed { error: error.clone(), unknown: false })
-                }
-                _ => None,
-            };
-            match stopped {
-                Some(outcome) => outcomes.extend(chunk.map(|_| outcome.clone())),
-                None => outcomes.extend(self.settle(&items[chunk], replies.next()).await),
+            if let Some(error) = &failed {
+                outcomes.extend(chunk.map(|_| Outcome::Failed { error: error.clone(), unknown: false }));
+                continue;
             }
+            let settled = self.settle(&items[chunk], replies.next(), full).await;
+            for outcome in settled.iter().filter(|_| limited) {
+                match outcome {
+                    Outcome::Full { limit } => full = Some(*limit),
+                    Outcome::Failed { error, .. } => failed = Some(error.clone()),
+                    _ => {}
+                }
+            }
+            outcomes.extend(settled);
         }
         outcomes
     }
 
     /// Reads the answer about `items`, and asks (again) where there is none yet or the generation was another.
-    async fn settle(&self, items: &[Item], mut reply: Option<Result<Reply, Error>>) -> Vec<Outcome> {
+    ///
+    /// `full` is the limit that items before these have met. These may then not be accepted, even if there is room by
+    /// now; they are pushed against a limit of 0, which only tells duplicates from the others.
+    async fn settle(
+        &self,
+        items: &[Item],
+        mut reply: Option<Result<Reply, Error>>,
+        full: Option<u64>,
+    ) -> Vec<Outcome> {
         for _ in 0..STALE_ANSWERS {
-            let answer = match reply.take() {
-                Some(answer) => answer,
-                None => self.connection.invoke(scripts::push(&self.keys, self.rules(), items)).await,
+            let answer = if let Some(answer) = reply.take() {
+                answer
+            } else {
+                let mut rules = self.rules();
+                if full.is_some() {
+                    rules.max_length = Some(0);
+                }
+                self.connection.invoke(scripts::push(&self.keys, rules, items)).await
             };
             match answer.map(|answer| scripts::read(answer, items.len())) {
                 Ok(Some(Pushed::Done { now_ms, fates, limit })) => {
                     self.clock.sync(now_ms);
                     self.control.set_limited(limit.is_some());
-                    return fates.into_iter().map(|fate| Outcome::of(fate, limit)).collect();
+                    return fates.into_iter().map(|fate| Outcome::of(fate, full.or(limit))).collect();
                 }
                 Ok(Some(Pushed::Stale { now_ms })) => self.clock.sync(now_ms),
                 Ok(None) => return vec![Outcome::Garbled; items.len()],
@@ -285,7 +303,9 @@ mod tests {
     use super::*;
     use bytes::Bytes;
     use proptest::prelude::*;
+    use valkey_connection::ConnectionSettings;
     use valkey_envelope::{Lane, MessageId};
+    use valkey_testkit::{TestServer, unique_name};
 
     fn items(sizes: &[usize]) -> Vec<Item> {
         sizes
@@ -298,6 +318,42 @@ mod tests {
                 raw: Bytes::from(vec![0; *size]),
             })
             .collect()
+    }
+
+    #[tokio::test]
+    async fn a_client_with_a_wrong_clock_learns_the_generation_from_the_server() {
+        let server = TestServer::shared().await;
+        let settings = ConnectionSettings::from_url(&server.url()).expect("the testkit gives a valid URL");
+        let connection = Connection::connect(&settings).await.expect("the server runs");
+        let queue: QueueName = unique_name("clock").parse().expect("the testkit gives valid names");
+        let window = Duration::from_mins(1);
+        let pusher = Pusher::new(
+            connection,
+            queue.clone(),
+            PushOptions { dedup: Some(window), ..PushOptions::default() },
+        );
+        let day_ms = 24 * 60 * 60 * 1000;
+        for (skewed, expected) in [
+            (crate::watch::system_ms() + day_ms, Accepted::Pushed),
+            (crate::watch::system_ms() - day_ms, Accepted::Duplicate),
+        ] {
+            pusher.clock.sync(skewed);
+            let answer = pusher.push(items(&[8])).await;
+            assert!(
+                matches!(&answer[..], [(_, Outcome::Accepted(accepted))] if *accepted == expected),
+                "{answer:?}"
+            );
+            assert!(pusher.clock.now_ms().abs_diff(crate::watch::system_ms()) < 10_000);
+        }
+        let generation = Generation::at(crate::watch::system_ms(), window).number;
+        // The window may have turned meanwhile, then it is the one before.
+        let mut remembered = Vec::new();
+        for generation in [generation, generation - 1] {
+            remembered
+                .push(server.cli(&["SCARD", &queue.keys().dedup(generation)]).await.expect("it is a set"));
+        }
+        remembered.sort();
+        assert_eq!(remembered, ["0", "1"]);
     }
 
     proptest! {

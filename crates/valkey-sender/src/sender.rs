@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 use tracing::Instrument;
+use tracing::field::{Empty, display};
 use valkey_connection::{Connection, ErrorKind};
 use valkey_envelope::{
     Codec, EncodeError, Envelope, Limit, MessageId, PayloadCodecs, QueueName, TraceParent,
@@ -75,13 +76,6 @@ pub(crate) struct Core {
     pub(crate) codec: Codec,
     pub(crate) codecs: PayloadCodecs,
     pub(crate) trace_context: Option<TraceContext>,
-}
-
-/// A message and its way.
-struct Prepared<'a> {
-    outlet: &'a Outlet,
-    item: Item,
-    span: tracing::Span,
 }
 
 // === impl Sender ===
@@ -169,7 +163,9 @@ impl fmt::Debug for Sender {
 
 impl Core {
     pub(crate) async fn send(&self, envelope: Envelope) -> Result<Receipt, SendError> {
-        let Prepared { outlet, item, span } = self.prepare(envelope)?;
+        let span = tracing::info_span!("send", queue = Empty, id = Empty, kind = envelope.kind());
+        let (outlet, item) = self.prepare(envelope)?;
+        span.record("queue", display(outlet.inner().queue())).record("id", display(&item.id));
         self.send_one(outlet, item).instrument(span).await
     }
 
@@ -205,7 +201,7 @@ impl Core {
         let mut groups: Vec<(&Outlet, Vec<(usize, Item)>)> = Vec::new();
         for (index, envelope) in envelopes.into_iter().enumerate() {
             match self.prepare(envelope) {
-                Ok(Prepared { outlet, item, span: _ }) => {
+                Ok((outlet, item)) => {
                     results.push(None);
                     match groups.iter_mut().find(|(known, _)| Arc::ptr_eq(known, outlet)) {
                         Some((_, group)) => group.push((index, item)),
@@ -264,7 +260,7 @@ impl Core {
     }
 
     /// Chooses the way, fills in what the sender adds, and encodes.
-    fn prepare(&self, envelope: Envelope) -> Result<Prepared<'_>, SendError> {
+    fn prepare(&self, envelope: Envelope) -> Result<(&Outlet, Item), SendError> {
         let outlet = self.outlet(&envelope);
         let queue = outlet.inner().queue();
         let mut envelope = envelope.with_queue(queue);
@@ -280,7 +276,6 @@ impl Core {
             envelope = envelope.with_trace_parent(&parent);
         }
         let id = envelope.id().clone();
-        let span = tracing::info_span!("send", %queue, %id, kind = envelope.kind());
         let envelope = self
             .codecs
             .seal(envelope)
@@ -304,11 +299,7 @@ impl Core {
             .filter(|due| *due > system_ms())
             .unwrap_or(0);
         let payload_bytes = envelope.payload().get().len();
-        Ok(Prepared {
-            outlet,
-            item: Item { id, lane: envelope.priority(), due_ms, payload_bytes, raw },
-            span,
-        })
+        Ok((outlet, Item { id, lane: envelope.priority(), due_ms, payload_bytes, raw }))
     }
 
     fn outlet(&self, envelope: &Envelope) -> &Outlet {

@@ -61,6 +61,11 @@ impl ControlWatch {
                 .is_ok()
     }
 
+    /// Makes the next look due at once.
+    pub(crate) fn expire(&self) {
+        self.due_ms.store(0, Ordering::Relaxed);
+    }
+
     pub(crate) fn is_limited(&self) -> bool {
         self.limited.load(Ordering::Relaxed)
     }
@@ -93,5 +98,7 @@ mod tests {
         let watch = ControlWatch::new();
         assert!(watch.claim_refresh());
         assert!(!watch.claim_refresh());
+        watch.expire();
+        assert!(watch.claim_refresh());
     }
 }

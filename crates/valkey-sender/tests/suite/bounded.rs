@@ -105,6 +105,19 @@ async fn a_full_queue_still_recognises_what_it_has() {
 }
 
 #[tokio::test]
+async fn behind_a_refusal_duplicates_are_still_told_from_what_has_no_room() {
+    let rig = Rig::new().await;
+    let sender = rig.builder().max_length(300).dedup(Duration::from_hours(1)).build();
+    let named = |n: usize| message(n).with_id(format!("id-{n}"));
+    assert!(sender.send_all((0..300).map(named)).await.iter().all(is_sent));
+    // The calls carry 256 messages: new and known ones meet in one, and each has one of its own.
+    let results = sender.send_all((300..650).chain(0..300).map(named)).await;
+    assert!(results[..350].iter().all(|result| is_full(result, 300)));
+    assert!(results[350..].iter().all(|result| matches!(result, Ok(Receipt::Duplicate { .. }))));
+    assert_eq!(rig.public_length().await, 300);
+}
+
+#[tokio::test]
 async fn block_waits_for_room() {
     let rig = Rig::new().await;
     let sender = rig.builder().max_length(1).on_full(OnFull::Block { timeout: None }).build();

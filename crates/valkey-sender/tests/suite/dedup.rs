@@ -105,7 +105,7 @@ async fn a_lost_reply_is_sent_again_with_dedup_and_arrives_once() {
 }
 
 /// A prime, so that the places wander over the fields of the protocol.
-const STRIDE: u64 = 23;
+const STRIDE: usize = 23;
 
 /// Cuts one send at many bytes of its request and of its reply, and checks the books each time.
 async fn cut_everywhere(rig: &Rig, proxy: &FaultProxy, sender: &valkey_sender::Sender, deduplicated: bool) {
@@ -113,8 +113,7 @@ async fn cut_everywhere(rig: &Rig, proxy: &FaultProxy, sender: &valkey_sender::S
     rig.cli(&["DEL", rig.keys.public()]).await;
     for (side, new) in [("request", Cut::request_after as fn(u64) -> Cut), ("reply", Cut::reply_before)] {
         let step = if side == "request" { STRIDE } else { 1 };
-        let mut cuts = 0;
-        for at in (0..).step_by(step as usize) {
+        for (cuts, at) in (0..).step_by(step).enumerate() {
             let id = format!("cut-{side}-{at:04}");
             let (result, arrived, outcome) = send_cut(rig, proxy, sender, &id, new(at)).await;
             let place = format!("{side} cut at byte {at}: {result:?}, arrived {arrived} times");
@@ -130,7 +129,6 @@ async fn cut_everywhere(rig: &Rig, proxy: &FaultProxy, sender: &valkey_sender::S
                 assert!(cuts > 0, "no place to cut was found: {place}");
                 break;
             }
-            cuts += 1;
         }
     }
 }

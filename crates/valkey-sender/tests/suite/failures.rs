@@ -40,7 +40,7 @@ async fn a_squatter_on_any_key_stops_the_send_by_name_and_leaves_no_trace() {
         ]
     };
     rig.cli(&["HSET", rig.keys.control(), "max_length", "1000"]).await;
-    let generation = Timestamp::now().as_millisecond() as u64 / window.as_millis() as u64;
+    let generation = Timestamp::now().as_millisecond().cast_unsigned() / window.as_millis() as u64;
     let squatted = [
         rig.keys.public().to_owned(),
         rig.lane(Lane::High).to_owned(),
