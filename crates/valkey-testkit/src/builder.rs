@@ -122,6 +122,7 @@ impl TestServerBuilder {
     /// # Cancel safety
     /// A start that is no longer awaited is finished in the background, and the server then removed.
     pub async fn start(self) -> Result<TestServer, TestkitError> {
+        self.validate()?;
         runtime::run(async move {
             let engine = Engine::get().await?;
             if let Engine::Given { url } = engine {
@@ -157,7 +158,6 @@ impl TestServerBuilder {
     }
 
     async fn start_in(&self, place: Place) -> Result<Own, TestkitError> {
-        self.validate()?;
         let authority = self.authority()?;
         let mut files = vec![("valkey.conf", self.conf(&place)), ("users.acl", self.acl())];
         if let Some(authority) = &authority {

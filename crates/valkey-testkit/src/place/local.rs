@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
@@ -23,12 +24,13 @@ pub(crate) struct Local {
     data: String,
     port: u16,
     bus_port: u16,
+    /// From then on its supervisor removes the directory, which also outlives a test that is killed.
+    supervised: AtomicBool,
 }
 
 impl Local {
     pub(crate) fn make(programs: Programs) -> Result<Self, TestkitError> {
         let doing = "making a directory for the server";
-        // Not removed here: the supervisor does it, which also outlives a test that is killed.
         let directory = tempfile::Builder::new()
             .prefix("valkey-testkit-")
             .tempdir()
@@ -37,7 +39,15 @@ impl Local {
         let data = directory.join("data");
         std::fs::create_dir(&data).map_err(TestkitError::io(doing))?;
         let (conf, data) = (directory.display().to_string(), data.display().to_string());
-        Ok(Self { programs, directory, conf, data, port: port::free()?, bus_port: port::free()? })
+        Ok(Self {
+            programs,
+            directory,
+            conf,
+            data,
+            port: port::free()?,
+            bus_port: port::free()?,
+            supervised: AtomicBool::new(false),
+        })
     }
 
     #[expect(clippy::unused_self, reason = "the counterpart of the container's address")]
@@ -78,11 +88,20 @@ impl Local {
             .process_group(0)
             .spawn()
             .map_err(TestkitError::io("starting a shell for the server"))?;
+        self.supervised.store(true, Ordering::Release);
         let input = child.stdin.take().expect("stdin was asked for");
         let output = child.stdout.take().expect("stdout was asked for");
         // Reaps the shell when it ends; it does so by itself when its stdin closes.
         tokio::spawn(async move { child.wait().await });
         Ok(Supervisor::new(Box::pin(input), Box::pin(read(output))))
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        if !*self.supervised.get_mut() {
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
     }
 }
 
