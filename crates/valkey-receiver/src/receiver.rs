@@ -8,7 +8,7 @@ use futures::stream;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use valkey_connection::Connection;
-use valkey_envelope::{Codec, QueueName};
+use valkey_envelope::{Codec, PayloadCodec, PayloadCodecs, QueueName};
 
 use crate::delivery::Delivery;
 use crate::desk::{Claimed, Desk};
@@ -40,7 +40,8 @@ pub struct ReceiverBuilder {
     connection: Connection,
     queues: Vec<QueueName>,
     settings: ReceiverSettings,
-    codec: Codec,
+    envelope_codec: Codec,
+    codecs: PayloadCodecs,
 }
 
 // === impl ReceiverBuilder ===
@@ -60,9 +61,16 @@ impl ReceiverBuilder {
         self
     }
 
-    /// Reads messages with this codec: its limits, and what a string payload means.
-    pub fn codec(mut self, codec: Codec) -> Self {
-        self.codec = codec;
+    /// Reads envelopes with this codec: its limits, and what a string payload means.
+    pub fn envelope_codec(mut self, codec: Codec) -> Self {
+        self.envelope_codec = codec;
+        self
+    }
+
+    /// Knows how to undo this payload codec; several calls name several. A coded message whose codec is not among them
+    /// becomes a dead letter `codec`. Without any, coded payloads reach the handler as they are.
+    pub fn codec(mut self, codec: Arc<dyn PayloadCodec>) -> Self {
+        self.codecs = self.codecs.with(codec);
         self
     }
 
@@ -73,7 +81,7 @@ impl ReceiverBuilder {
     /// server is away, refuses the credentials, or a foreign key squats on one of ours. Once started, a receiver outlives
     /// all of that and goes on by itself when it is over.
     pub async fn start(self) -> Result<Receiver, ReceiveError> {
-        let Self { connection, mut queues, settings, codec } = self;
+        let Self { connection, mut queues, settings, envelope_codec, codecs } = self;
         check(&settings)?;
         if queues.is_empty() {
             queues = settings.default_queues.iter().cloned().collect();
@@ -90,7 +98,8 @@ impl ReceiverBuilder {
         let ended = run_engines(connection, Arc::clone(&desks), rules, (sink, claims.clone())).await?;
         let engine = EngineHandle::new(desks, ended, CancellationToken::new());
         let reading = Reading {
-            codec,
+            envelope_codec,
+            codecs,
             policy: Arc::new(policy),
             on_expired: settings.on_expired,
             message_ttl: settings.message_ttl,
@@ -168,7 +177,8 @@ impl Receiver {
             connection: connection.clone(),
             queues: Vec::new(),
             settings: ReceiverSettings::default(),
-            codec: Codec::default(),
+            envelope_codec: Codec::default(),
+            codecs: PayloadCodecs::new(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
-use valkey_envelope::{Codec, DeadReason, Envelope};
+use valkey_envelope::{Codec, CodecError, DeadReason, Envelope, PayloadCodecs};
 
 use crate::delivery::Delivery;
 use crate::desk::Claimed;
@@ -46,7 +46,8 @@ impl Drop for Leash {
 /// How claimed bytes are read.
 #[derive(Debug)]
 pub(crate) struct Reading {
-    pub(crate) codec: Codec,
+    pub(crate) envelope_codec: Codec,
+    pub(crate) codecs: PayloadCodecs,
     pub(crate) policy: Arc<RetryPolicy>,
     pub(crate) on_expired: OnExpired,
     /// Time to live of messages that bring none.
@@ -102,10 +103,10 @@ impl Source {
         }
         let desk = Arc::clone(&claimed.epoch().desk);
         let frame = &claimed.claim().frame;
-        let envelope = match self.reading.codec.decode(&frame.raw) {
+        let envelope = match self.reading.envelope_codec.decode(&frame.raw) {
             Ok(envelope) => envelope,
             Err(error) => {
-                desk.metrics.decode_failed("envelope");
+                desk.metrics.decode_failed(error.label());
                 let dead =
                     Disposition::Dead { reason: DeadReason::Undecodable, error: Some(error_text(&error)) };
                 claimed.settle(dead, None);
@@ -126,8 +127,21 @@ impl Source {
             );
             return None;
         }
+        let envelope = match self.undo_codecs(envelope) {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                desk.metrics.decode_failed("codec");
+                let dead = Disposition::Dead { reason: DeadReason::Codec, error: Some(error_text(&error)) };
+                claimed.settle(dead, None);
+                return None;
+            }
+        };
         desk.metrics.delivered(1, u64::from(frame.attempts > 0 || frame.crashes > 0));
         Some(Delivery::new(envelope, claimed, Arc::clone(&self.reading.policy)))
+    }
+
+    fn undo_codecs(&self, envelope: Envelope) -> Result<Envelope, CodecError> {
+        if self.reading.codecs.is_empty() { Ok(envelope) } else { self.reading.codecs.open(envelope) }
     }
 
     /// When the message's time to live is over, in ms of Unix time.
