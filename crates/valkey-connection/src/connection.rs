@@ -271,13 +271,25 @@ impl Connection {
         };
         let pool = &self.inner.pool;
         let link = &*link;
+        // Kept to be sent again, should a cluster redirect them.
+        let copies = if link.is_clustered() { requests.clone() } else { Vec::new() };
         // `join_all` polls in order, and the first poll hands a request to the driver.
-        futures::future::join_all(requests.into_iter().map(|request| async move {
+        let mut results = futures::future::join_all(requests.into_iter().map(|request| async move {
             let mut request = request?;
             request.timeout = remaining(request.timeout, started);
-            pool.run(slot, link, request).await
+            pool.watch(slot, request.operation, link.call_once(request)).await
         }))
-        .await
+        .await;
+        // One after the other: the redirected ones stay in their order.
+        for (result, copy) in results.iter_mut().zip(copies) {
+            if let (Err(error), Ok(mut request)) = (&*result, copy)
+                && error.is_redirection()
+            {
+                request.timeout = remaining(request.timeout, started);
+                *result = pool.watch(slot, request.operation, Box::pin(link.follow(request))).await;
+            }
+        }
+        results
     }
 
     pub(crate) fn request(&self, command: Command) -> Request {

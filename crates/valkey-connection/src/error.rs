@@ -72,6 +72,8 @@ pub(crate) struct Origin {
     pub(crate) user: String,
 }
 
+const REDIRECTION: &str = "the hash slot of the key is moving between nodes";
+
 /// A failed request to the store.
 ///
 /// Three questions matter to a caller, and each has a method:
@@ -123,6 +125,15 @@ impl Error {
         let mut error = Self::new(kind, progress, classify::redact(message).into_owned());
         error.inner.server_message = true;
         error
+    }
+
+    /// A cluster node has sent the request elsewhere: it was not executed.
+    pub(crate) fn redirection() -> Self {
+        Self::new(ErrorKind::Transient, Progress::Answered, REDIRECTION)
+    }
+
+    pub(crate) fn is_redirection(&self) -> bool {
+        self.inner.kind == ErrorKind::Transient && self.inner.detail == REDIRECTION
     }
 
     /// A reply that does not have the form the caller expects.

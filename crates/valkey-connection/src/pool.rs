@@ -166,8 +166,18 @@ impl Pool {
     /// Runs one request on one link and draws the conclusions.
     pub(crate) async fn run(&self, slot: &Slot, link: &Link, request: Request) -> Result<Reply, Error> {
         let operation = request.operation;
+        self.watch(slot, operation, link.call(request)).await
+    }
+
+    /// As [`run`](Self::run), for a call already made.
+    pub(crate) async fn watch(
+        &self,
+        slot: &Slot,
+        operation: &'static str,
+        call: impl Future<Output = Result<Reply, Error>>,
+    ) -> Result<Reply, Error> {
         let started = std::time::Instant::now();
-        let result = link.call(request).await;
+        let result = call.await;
         self.conclude(operation, started, &result);
         if let Err(error) = &result {
             slot.note(error);

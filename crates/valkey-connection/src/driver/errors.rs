@@ -12,6 +12,9 @@ use crate::error::{Error, ErrorKind, Progress};
 const TLS_WORDS: &[&str] =
     &["certificate", "alertreceived", "handshake", "invalidmessage", "peerincompatible"];
 
+/// What the driver says when it could not even queue or route a command.
+const NOT_SENT: &[&str] = &["Client is not initialized.", "Failed to route command."];
+
 /// An error while connecting: nothing was sent.
 pub(super) fn of_connect(error: &FredError) -> Error {
     let detail = tidy(error.details());
@@ -51,10 +54,9 @@ pub(super) fn of_call(error: &FredError, limit: Duration) -> Error {
         FredKind::Config | FredKind::Url | FredKind::InvalidArgument | FredKind::InvalidCommand => {
             (ErrorKind::Configuration, Progress::NotSent)
         }
+        FredKind::Routing if detail == "Too many redirections." => return Error::redirection(),
         FredKind::Routing => (ErrorKind::Disconnected, Progress::NotSent),
-        FredKind::Unknown if detail == "Failed to route command." => {
-            (ErrorKind::Disconnected, Progress::NotSent)
-        }
+        FredKind::Unknown if NOT_SENT.contains(&&*detail) => (ErrorKind::Disconnected, Progress::NotSent),
         FredKind::Tls => (ErrorKind::Tls, Progress::Unknown),
         FredKind::Protocol | FredKind::Parse => (ErrorKind::Protocol, Progress::Unknown),
         // A reply to some command made the driver drop the connection, and this one with it.
@@ -114,12 +116,14 @@ mod tests {
             FredError::new(FredKind::Backpressure, "Max in-flight commands reached."),
             FredError::new(FredKind::Canceled, "Connection closed unexpectedly."),
             FredError::new(FredKind::Unknown, "Failed to route command."),
+            FredError::new(FredKind::Unknown, "Client is not initialized."),
         ];
         for error in &not_sent {
             assert!(of_call(error, limit).is_not_sent(), "{error:?}");
         }
         let unknown = [
             FredError::new(FredKind::IO, "Connection reset by peer"),
+            FredError::new(FredKind::Unknown, "Too many failed write attempts."),
             FredError::new(FredKind::Canceled, "Canceled."),
             FredError::new(FredKind::Timeout, "Request timed out."),
             FredError::new(FredKind::Cluster, "CLUSTERDOWN Hash slot not served"),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fred::clients::Client;
 use fred::error::Error as FredError;
-use fred::interfaces::{ClientLike, EventInterface};
+use fred::interfaces::{ClientLike, ClusterInterface, EventInterface};
 use fred::types::config::{Options, Server};
 use fred::types::{ClientState, ClusterHash, CustomCommand, Value};
 use tokio::sync::broadcast;
@@ -22,6 +22,8 @@ use crate::reply::Reply;
 
 /// How much longer than the driver's own timer ours runs: it only speaks when the driver's does not.
 const GRACE: Duration = Duration::from_millis(50);
+/// Between two rounds of looking for the node that has a slot.
+const REDIRECT_PAUSE: Duration = Duration::from_millis(20);
 
 /// One driver client and its task. Dropping it breaks its sockets at once.
 pub(crate) struct Link {
@@ -130,14 +132,24 @@ impl Link {
         self.client.reconnect_rx()
     }
 
-    /// Sends a request and waits for its reply, but never longer than its timeout.
-    ///
-    /// The request is handed to the driver when the future is first polled; requests polled in order are written in
-    /// order.
+    /// Sends a request and waits for its reply, but never longer than its timeout. Follows redirections.
     ///
     /// # Cancel safety
     /// A dropped call may be executed or not.
-    pub(crate) fn call(&self, request: Request) -> impl Future<Output = Result<Reply, Error>> + Send {
+    pub(crate) async fn call(&self, request: Request) -> Result<Reply, Error> {
+        if !self.clustered {
+            return self.call_once(request).await;
+        }
+        let again = request.clone();
+        match self.call_once(request).await {
+            Err(error) if error.is_redirection() => Box::pin(self.follow(again)).await,
+            result => result,
+        }
+    }
+
+    /// Sends a request once. The request is handed to the driver when the future is first polled; requests polled in
+    /// order are written in order.
+    pub(crate) fn call_once(&self, request: Request) -> impl Future<Output = Result<Reply, Error>> + Send {
         let operation = request.operation;
         let limit = request.timeout;
         let deadline = Instant::now() + limit + GRACE;
@@ -157,13 +169,69 @@ impl Link {
         let client = self.client.with_options(&options);
         async move {
             let _counted = Counted::new(&self.in_flight);
-            let result = match timeout_at(deadline, client.custom_raw(command, request.args)).await {
+            // The driver's future is 7 kB: better on the heap once than copied from future to future.
+            let reply = Box::pin(client.custom_raw(command, request.args));
+            let result = match timeout_at(deadline, reply).await {
                 Ok(Ok(frame)) => Reply::from_frame(frame),
                 Ok(Err(error)) => Err(errors::of_call(&error, limit)),
                 Err(_elapsed) => Err(errors::timed_out(limit)),
             };
             result.map_err(|error| error.with_operation(operation).with_origin(&self.origin))
         }
+    }
+
+    /// Sends a request again that a cluster node has redirected, which means that it was not executed.
+    ///
+    /// The driver does not follow redirections here (it would count them as attempts, and a second attempt is one that
+    /// may repeat a write), but it has learnt the new routing when the slot has moved for good. While the slot is only
+    /// moving, the answer was `ASK` for a node the driver keeps to itself: each of the others is asked, and all but the
+    /// right one send us away once more.
+    pub(crate) async fn follow(&self, mut request: Request) -> Result<Reply, Error> {
+        let deadline = Instant::now() + request.timeout;
+        loop {
+            for node in std::iter::once(None).chain(self.other_nodes(&request)) {
+                let left = deadline.saturating_duration_since(Instant::now());
+                request.timeout = left.max(Duration::from_millis(1));
+                let result = match node {
+                    None => self.call_once(request.clone()).await,
+                    Some(_) if request.node.is_some() => break,
+                    Some(server) => self.call_asking(Request { node: Some(server), ..request.clone() }).await,
+                };
+                match result {
+                    Err(error) if error.is_redirection() && !left.is_zero() => {}
+                    result => return result,
+                }
+            }
+            tokio::time::sleep(REDIRECT_PAUSE).await;
+        }
+    }
+
+    /// The request with `ASKING` before it. Should somebody else's request come in between, ours is sent away again.
+    async fn call_asking(&self, request: Request) -> Result<Reply, Error> {
+        let asking = Request { verb: "ASKING", args: Vec::new(), blocking: false, ..request.clone() };
+        let (asked, result) = tokio::join!(biased; self.call_once(asking), self.call_once(request));
+        match asked {
+            Ok(_) => result,
+            // Without a node of that name nothing is said about the request; somebody else may know it.
+            Err(_) if result.is_ok() => result,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The primaries that do not own the request's slot as far as we know.
+    fn other_nodes(&self, request: &Request) -> impl Iterator<Item = Option<Server>> + use<> {
+        let routing = self.client.cached_cluster_state();
+        let slot = request.slot;
+        routing
+            .map(|routing| {
+                let owner = slot.and_then(|slot| routing.get_server(slot)).cloned();
+                let mut nodes = routing.unique_primary_nodes();
+                nodes.retain(|node| Some(node) != owner.as_ref());
+                nodes
+            })
+            .unwrap_or_default()
+            .into_iter()
+            .map(Some)
     }
 
     /// Says goodbye, bounded, then breaks the sockets.

@@ -120,6 +120,8 @@ impl Driver {
             internal_command_timeout: self.settings.dial_timeout,
             // A second attempt can execute a write twice.
             max_command_attempts: 1,
+            // Its redirections are attempts, too: we follow them ourselves.
+            max_redirections: 0,
             max_command_buffer_len: self.settings.max_queued_commands,
             auto_client_setname: true,
             unresponsive: UnresponsiveConfig {
