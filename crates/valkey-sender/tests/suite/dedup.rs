@@ -46,6 +46,7 @@ async fn ids_are_forgotten_after_the_window_and_the_memory_expires_by_itself() {
     let rig = Rig::new().await;
     let window = Duration::from_secs(1);
     let sender = rig.builder().dedup(window).build();
+    let start = std::time::Instant::now();
     assert!(is_sent(&sender.send(message(1).with_id("a")).await));
     assert!(is_duplicate(&sender.send(message(2).with_id("a")).await));
     let memory = rig.existing_keys().await.into_iter().find(|key| key.contains(":dedup:")).unwrap();
@@ -58,6 +59,7 @@ async fn ids_are_forgotten_after_the_window_and_the_memory_expires_by_itself() {
     })
     .await
     .expect("the id is forgotten after two windows");
+    assert!(start.elapsed() >= window, "the id was forgotten after {:?}", start.elapsed());
 }
 
 /// Pushes one message while the connection is cut, and tells how often it arrived.
