@@ -20,6 +20,7 @@ cache_dir() { printf '%s\n' "${VALKIT_CACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-/tmp}
 # The Debian mirrors to try, best first: what apt on this machine is configured with, then Debian's own default.
 debian_mirrors() {
     {
+        # shellcheck disable=SC2016 # apt expands these
         apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null |
             awk '$3 == "main" && $2 !~ /security/ && $1 ~ /\/debian\/?$/ { sub(/\/$/, "", $1); print $1 }'
         echo http://deb.debian.org/debian
