@@ -65,12 +65,13 @@ impl Connection {
     pub async fn connect(settings: &ConnectionSettings) -> Result<Self, Error> {
         use valkey_config::Validate as _;
 
-        if let Some(contradiction) = settings.validate().first() {
-            return Err(Error::configuration(format!(
-                "{}: {}",
-                contradiction.fields().join(", "),
-                contradiction.message()
-            )));
+        let contradictions = settings.validate();
+        if !contradictions.is_empty() {
+            let texts: Vec<_> = contradictions
+                .iter()
+                .map(|found| format!("{}: {}", found.fields().join(", "), found.message()))
+                .collect();
+            return Err(Error::configuration(texts.join("; ")));
         }
         let closed = CancellationToken::new();
         let driver = Arc::new(Driver::new(settings)?);

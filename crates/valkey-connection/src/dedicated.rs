@@ -215,16 +215,14 @@ impl DedicatedConnection {
         let client_id = if let Some(id) = known {
             id
         } else {
-            let request = Request {
-                operation: "CLIENT ID",
-                verb: "CLIENT",
-                args: driver::values(vec![Arg::from_static("ID")]),
-                slot: None,
-                node: node.clone(),
-                blocking: false,
-                timeout: limit,
+            let mut request = Request::internal("CLIENT ID", vec![Arg::from_static("ID")], limit);
+            request.node.clone_from(&node);
+            let id = match self.run(request).await {
+                Ok(reply) => reply.as_int()?,
+                // A user who may not ask can wait all the same; nobody can wake it.
+                Err(error) if error.kind() == ErrorKind::Denied => return Ok(()),
+                Err(error) => return Err(error),
             };
-            let id = self.run(request).await?.as_int()?;
             if let Some(socket) = &mut self.link {
                 socket.ids.push((node.clone(), id));
             }
@@ -249,8 +247,8 @@ fn leaves_no_trust(error: &Error) -> bool {
 }
 
 impl Unblocker {
-    /// Ends the blocking call that is under way, if there is one: it returns `None` as after its timeout. `true` if
-    /// there was one.
+    /// Ends the blocking call that is under way: it returns `None` as after its timeout. `true` if one was ended;
+    /// `false` if none waits, or if the call is still on its way to the server: then ask again.
     ///
     /// # Errors
     /// See [`ErrorKind`].

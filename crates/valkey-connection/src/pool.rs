@@ -307,6 +307,7 @@ async fn observe(pool: &Pool, slot: &Slot, link: &Link) -> Cause {
                     telemetry::reconnected("lost");
                     *slot.lock_error() = None;
                     pool.changed.send_replace(());
+                    link.introduce(settings).await;
                 } else if link.is_finished() {
                     return Cause::Watchdog;
                 }
@@ -320,7 +321,7 @@ async fn observe(pool: &Pool, slot: &Slot, link: &Link) -> Cause {
             slot.take_verdict();
             return cause;
         }
-        match probe(link, settings.probe_timeout).await {
+        match link.probe(settings.probe_timeout).await {
             Ok(()) => {
                 misses = 0;
                 *slot.lock_error() = None;
@@ -337,21 +338,6 @@ async fn observe(pool: &Pool, slot: &Slot, link: &Link) -> Cause {
             }
         }
     }
-}
-
-/// Any answer is a sign of life, also a refusal.
-async fn probe(link: &Link, limit: Duration) -> Result<(), Error> {
-    let ping = Request {
-        operation: "PING",
-        verb: "PING",
-        args: Vec::new(),
-        slot: None,
-        node: None,
-        blocking: false,
-        timeout: limit,
-    };
-    let result = link.call(ping).await;
-    if is_answer(&result) { Ok(()) } else { result.map(drop) }
 }
 
 /// Puts a fresh link into the slot, trying until it works. Ends early when the old one has come back by itself.
@@ -384,7 +370,7 @@ async fn replace(pool: &Pool, slot: &Slot, cause: Cause) {
         if cause == Cause::Watchdog
             && let Some(old) = slot.link.load_full()
             && old.seems_connected()
-            && probe(&old, settings.probe_timeout).await.is_ok()
+            && old.probe(settings.probe_timeout).await.is_ok()
         {
             *slot.lock_error() = None;
             pool.changed.send_replace(());

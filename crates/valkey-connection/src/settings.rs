@@ -49,8 +49,7 @@ settings! {
         /// Password. Wins over the one in the URL.
         pub password: Option<Secret>,
         /// File with the password. Unlike a password given by value it is read again at every (re)connect, so that a
-        /// rotated secret is picked up without a restart. Wins over `password`.
-        #[alias("PASSWORD_PATH")]
+        /// rotated secret is picked up without a restart.
         pub password_file: Option<PathBuf>,
         /// Database number. Wins over the one in the URL unless it is 0. A cluster has only 0.
         #[alias("DB")]
@@ -70,6 +69,9 @@ settings! {
         /// frees a client stuck in a write.
         #[mapped("TCP_USER_TIMEOUT of the socket")]
         pub write_timeout: Duration = Duration::from_secs(3),
+        /// Name of our connections in the server's `CLIENT LIST`. Empty: none is set. A user who may not set a name goes
+        /// without.
+        pub client_name: String = "valkit".to_owned(),
         /// Multiplexed connections. Each carries thousands of commands at once, so two are enough: one goes on while
         /// the other is being replaced. More sockets only make smaller batches.
         #[mapped("number of multiplexed connections, not of exclusive ones")]
@@ -205,6 +207,16 @@ impl Validate for ConnectionSettings {
             self.mode != Mode::Sentinel || self.sentinel_service.is_some(),
             &["mode", "sentinel_service"],
             "Sentinels know several primaries: name the one that is meant",
+        );
+        check(
+            self.password.is_none() || self.password_file.is_none(),
+            &["password", "password_file"],
+            "the password is given twice: choose one",
+        );
+        check(
+            self.client_name.bytes().all(|byte| byte.is_ascii_graphic()),
+            &["client_name"],
+            "a client name has printable characters without spaces only",
         );
         check(
             self.mode != Mode::Cluster || self.effective_database() == 0,

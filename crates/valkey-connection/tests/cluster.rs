@@ -127,6 +127,17 @@ async fn while_a_slot_moves_scripts_are_put_off_and_nothing_is_half_done() {
     let error = connection.invoke(SUM.call().key("{tag}:a").key("{tag}:b").arg(1_u32)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
     assert!(!error.outcome_unknown());
+    // Commands of one key are served all the time: where it is, where it went, and where a new one belongs.
+    let get = |key: &'static str| connection.execute(Command::new("GET").key(key));
+    assert_eq!(get("{tag}:a").await.unwrap().as_int().unwrap(), 1, "moved");
+    assert_eq!(get("{tag}:b").await.unwrap().as_int().unwrap(), 1, "not yet moved");
+    let batch = (0..10).map(|number| lpush("{tag}:new", &number.to_string())).collect();
+    for (result, length) in connection.execute_all(batch).await.into_iter().zip(1..) {
+        assert_eq!(result.unwrap().as_int().unwrap(), length, "in order");
+    }
+    let mut dedicated = connection.dedicated().await.unwrap();
+    let moved = dedicated.blocking_move("{tag}:new", "{tag}:new", Duration::from_millis(500)).await.unwrap();
+    assert_eq!(moved.as_deref(), Some(&b"0"[..]));
     assert!(migration.move_key("{tag}:b").await.unwrap());
     migration.finish().await.unwrap();
     let (sum, _) = until_ok(Duration::from_secs(5), || {
@@ -163,6 +174,17 @@ async fn a_node_that_dies_and_comes_back_needs_no_restart_of_ours() {
     while dedicated.execute(llen("{tag}:q")).await.is_err() {
         assert!(started.elapsed() < Duration::from_secs(15));
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn tls_works_with_every_node() {
+    let cluster = TestCluster::start_with(3, valkey_testkit::TestServer::builder().tls()).await.unwrap();
+    let secure = settings(&cluster).tls_ca_file(cluster.tls_ca_path().map(Into::into));
+    let connection = Connection::connect(&secure).await.unwrap();
+    let batch = (0..30).map(|number| lpush(&format!("key-{number}"), "x")).collect();
+    for result in connection.execute_all(batch).await {
+        assert_eq!(result.unwrap().as_int().unwrap(), 1);
     }
 }
 

@@ -118,6 +118,34 @@ async fn what_the_user_may_not_do_is_denied_by_name() {
 }
 
 #[tokio::test]
+async fn a_user_who_may_do_little_can_still_connect_and_wait() {
+    let rules = "~q* +ping +lpush +blmove";
+    let server = TestServer::builder().acl_user("app", "pw", rules).start().await.unwrap();
+    let connection = Connection::connect(&brisk(&server.url())).await.unwrap();
+    connection.execute(lpush("q", "x")).await.unwrap();
+    let mut dedicated = connection.dedicated().await.unwrap();
+    let moved = dedicated.blocking_move("q", "q2", Duration::from_millis(100)).await.unwrap();
+    assert_eq!(moved.as_deref(), Some(&b"x"[..]));
+    let clients = server.cli(&["CLIENT", "LIST"]).await.unwrap();
+    assert!(!clients.contains("name=valkit"), "it may not set a name: {clients}");
+}
+
+#[tokio::test]
+async fn our_connections_carry_their_name() {
+    let server = TestServer::start().await.unwrap();
+    let connection = Connection::connect(&brisk(&server.url()).client_name("orders".into())).await.unwrap();
+    assert!(server.cli(&["CLIENT", "LIST"]).await.unwrap().contains("name=orders"));
+    // Also after the driver has reconnected in place.
+    server.cli(&["CLIENT", "KILL", "TYPE", "normal"]).await.unwrap();
+    until_ok(Duration::from_secs(5), || connection.execute(llen("q"))).await;
+    let started = Instant::now();
+    while !server.cli(&["CLIENT", "LIST"]).await.unwrap().contains("name=orders") {
+        assert!(started.elapsed() < Duration::from_secs(5), "the name is gone");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn tls_works_with_the_right_authority_and_name_only() {
     let server = TestServer::builder().tls().acl_user("app", "pw", "~* &* +@all").start().await.unwrap();
     let ca = server.tls_ca_path().unwrap().to_owned();

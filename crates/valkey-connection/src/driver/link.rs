@@ -18,7 +18,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::errors;
 use crate::arg::Arg;
 use crate::error::{Error, ErrorKind, Origin, Progress};
+use crate::health::is_answer;
 use crate::reply::Reply;
+use crate::settings::ConnectionSettings;
 
 /// How much longer than the driver's own timer ours runs: it only speaks when the driver's does not.
 const GRACE: Duration = Duration::from_millis(50);
@@ -49,6 +51,14 @@ pub(crate) struct Request {
     /// Whether it blocks its socket on purpose.
     pub(crate) blocking: bool,
     pub(crate) timeout: Duration,
+}
+
+impl Request {
+    /// A request of our own, without a key. The name's first word is the verb; the rest is for people.
+    pub(crate) fn internal(operation: &'static str, args: Vec<Arg>, timeout: Duration) -> Self {
+        let verb = operation.split(' ').next().unwrap_or(operation);
+        Self { operation, verb, args: values(args), slot: None, node: None, blocking: false, timeout }
+    }
 }
 
 /// The slot of a key, by the cluster's rule (hash tag if there is one).
@@ -95,6 +105,47 @@ impl Link {
                 format!("no connection within {limit:?}"),
             )),
         }
+    }
+
+    /// Tells the server our name, on every node. Best effort: a name is for people who look at `CLIENT LIST`.
+    pub(crate) async fn introduce(&self, settings: &ConnectionSettings) {
+        if settings.client_name.is_empty() {
+            return;
+        }
+        let args = vec![Arg::from_static("SETNAME"), Arg::from(&settings.client_name)];
+        let request = Request::internal("CLIENT SETNAME", args, settings.probe_timeout);
+        futures::future::join_all(self.on_every_node(&request)).await;
+    }
+
+    /// Asks every node for a sign of life. Any answer is one, also a refusal.
+    ///
+    /// # Errors
+    /// Why one of them gave none.
+    pub(crate) async fn probe(&self, limit: Duration) -> Result<(), Error> {
+        let ping = Request::internal("PING", Vec::new(), limit);
+        for result in futures::future::join_all(self.on_every_node(&ping)).await {
+            if !is_answer(&result) {
+                return result.map(drop);
+            }
+        }
+        Ok(())
+    }
+
+    fn on_every_node(
+        &self,
+        request: &Request,
+    ) -> Vec<impl Future<Output = Result<Reply, Error>> + Send + use<'_>> {
+        let nodes = self.client.cached_cluster_state().filter(|_| self.clustered);
+        let mut nodes: Vec<_> = nodes
+            .map(|routing| routing.unique_primary_nodes())
+            .unwrap_or_default()
+            .into_iter()
+            .map(Some)
+            .collect();
+        if nodes.is_empty() {
+            nodes.push(None);
+        }
+        nodes.into_iter().map(|node| self.call_once(Request { node, ..request.clone() })).collect()
     }
 
     /// Whether calls have a chance. Only a hint: the driver may say "connected" on a dead link.

@@ -93,9 +93,11 @@ impl Driver {
         let client =
             Client::new(config, Some(self.performance()), Some(self.connection()), Some(reconnect_policy()));
         // The driver bounds each step, not the whole; several hosts and steps add up.
-        Link::start(client, &self.origin, clustered, self.settings.dial_timeout)
+        let link = Link::start(client, &self.origin, clustered, self.settings.dial_timeout)
             .await
-            .map_err(|error| error.with_origin(&self.origin))
+            .map_err(|error| error.with_origin(&self.origin))?;
+        link.introduce(&self.settings).await;
+        Ok(link)
     }
 
     fn database(&self) -> Option<u8> {
@@ -123,7 +125,8 @@ impl Driver {
             // Its redirections are attempts, too: we follow them ourselves.
             max_redirections: 0,
             max_command_buffer_len: self.settings.max_queued_commands,
-            auto_client_setname: true,
+            // It would refuse to connect as a user who may not set a name: `Link::introduce` does it instead.
+            auto_client_setname: false,
             unresponsive: UnresponsiveConfig {
                 max_timeout: Some(self.settings.read_timeout.saturating_mul(2).max(Duration::from_secs(5))),
                 interval: Duration::from_secs(1),
