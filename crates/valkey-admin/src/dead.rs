@@ -257,6 +257,15 @@ impl Admin {
     }
 }
 
+// === impl DeadLetter ===
+
+impl DeadLetter {
+    /// A letter with all its bytes, as [`Admin::dead_letter`] gives it; for tests of what reads letters.
+    pub fn new(id: impl Into<String>, died_ms: u64, meta: Option<DeadMeta>, bytes: Bytes) -> Self {
+        Self { id: id.into(), died_ms, meta, length: Some(bytes.len() as u64), bytes }
+    }
+}
+
 // === impl DeadFilter ===
 
 impl DeadFilter {

@@ -1,0 +1,59 @@
+//! `valkit doctor`
+
+use valkey_admin::{Diagnosis, Severity};
+use valkey_envelope::QueueName;
+
+use crate::{context::Context, exit::Exit, failure::Failure, output::Format, text::printable};
+
+const EXAMPLES: &str = "\
+Reads only. Looks at versions, memory policy, persistence, access rules and clocks of every primary, and at every queue:
+foreign keys, expiries, consumers that are gone, messages nobody takes, dead letters. What the user may not ask is said.
+
+Exit code 1 if something critical was found, with --strict also for warnings and checks that could not be made.
+
+Examples:
+  valkit doctor
+  valkit doctor user-registrations --strict
+  valkit doctor -o ndjson | jq -r 'select(.severity == \"critical\") | .what'";
+
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// Only these queues, instead of all
+    queues: Vec<QueueName>,
+    /// Let warnings and unchecked things fail too
+    #[arg(long)]
+    strict: bool,
+}
+
+pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
+    let diagnosis = context.admin().await?.doctor(&arguments.queues).await?;
+    if context.output.format == Format::Ndjson {
+        diagnosis.findings.iter().try_for_each(|finding| context.output.line(finding))?;
+    } else {
+        context.output.object(&diagnosis, || render(&diagnosis, context))?;
+    }
+    let bar = if arguments.strict { Severity::Unchecked } else { Severity::Critical };
+    Ok(if diagnosis.worst().is_some_and(|worst| worst <= bar) { Exit::Failed } else { Exit::Ok })
+}
+
+fn render(diagnosis: &Diagnosis, context: &Context) -> String {
+    let mut out = String::new();
+    for finding in &diagnosis.findings {
+        let head = format!("{} {}", finding.severity.as_str().to_uppercase(), finding.about);
+        out.push_str(&format!("{}: {}\n", context.output.bold(&printable(&head)), printable(&finding.what)));
+        out.push_str(&format!("    why   {}\n", printable(&finding.why)));
+        out.push_str(&format!("    do    {}\n\n", printable(&finding.remedy)));
+    }
+    let count = |severity| diagnosis.findings.iter().filter(|finding| finding.severity == severity).count();
+    out.push_str(&format!(
+        "{} critical, {} warnings, {} unchecked, {} notes; looked at {} servers and {} queues\n",
+        count(Severity::Critical),
+        count(Severity::Warning),
+        count(Severity::Unchecked),
+        count(Severity::Note),
+        diagnosis.servers.len(),
+        diagnosis.queues.len(),
+    ));
+    out
+}

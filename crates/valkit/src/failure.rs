@@ -1,0 +1,138 @@
+//! Everything a verb can fail with, and the exit code of each.
+
+use std::io;
+
+use valkey_connection::ErrorKind;
+use valkey_envelope::QueueName;
+use valkey_receiver::ReceiveError;
+use valkey_sender::SendError;
+
+use crate::exit::Exit;
+
+/// Why a verb did not do, or not do all of, what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Admin(#[from] valkey_admin::Error),
+    /// Some settings, from whatever source, are wrong.
+    #[error(transparent)]
+    Config(#[from] valkey_config::ConfigError),
+    #[error(transparent)]
+    Connection(#[from] valkey_connection::Error),
+    /// It went wrong in a way that needs no finer distinction.
+    #[error("{0}")]
+    Failed(String),
+    #[error("{what}: {source}")]
+    Io { what: String, source: io::Error },
+    #[error("{0}")]
+    NotFound(String),
+    /// Part of it was done; the text says what and why not the rest.
+    #[error("{0}")]
+    Partial(String),
+    #[error(transparent)]
+    Receive(#[from] ReceiveError),
+    /// Not done, because it would not be safe.
+    #[error("{what}")]
+    Refused { what: String, hint: String },
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// The command line makes no sense in a way that its parser cannot see.
+    #[error("{what}")]
+    Usage { what: String, hint: String },
+}
+
+// === impl Failure ===
+
+impl Failure {
+    pub(crate) fn io(what: impl Into<String>, source: io::Error) -> Self {
+        Self::Io { what: what.into(), source }
+    }
+
+    pub(crate) fn usage(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage { what: what.into(), hint: hint.into() }
+    }
+
+    pub(crate) fn no_queue(queue: &QueueName) -> Self {
+        Self::NotFound(format!("queue {queue} has no key on this server"))
+    }
+
+    /// The exit code.
+    pub(crate) fn exit(&self) -> Exit {
+        use valkey_admin::Error as Admin;
+        match self {
+            Self::Admin(Admin::Connection(error)) | Self::Connection(error) => Exit::of(error.kind()),
+            Self::Admin(Admin::NoDeadLetter { .. }) | Self::NotFound(_) => Exit::NotFound,
+            Self::Admin(Admin::NotApplicable { .. }) | Self::Config(_) | Self::Usage { .. } => Exit::Usage,
+            // Whoever read our output has seen enough.
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
+            Self::Admin(_) | Self::Failed(_) | Self::Io { .. } => Exit::Failed,
+            Self::Partial(_) => Exit::Partial,
+            Self::Receive(error) => match error {
+                ReceiveError::Join { source, .. } => Exit::of(source.kind()),
+                ReceiveError::NoQueue | ReceiveError::Settings(_) => Exit::Usage,
+                _ => Exit::Failed,
+            },
+            Self::Refused { .. } => Exit::Refused,
+            Self::Send(error) => match error {
+                SendError::BreakerOpen { .. } => Exit::Unreachable,
+                SendError::Rejected { source, .. } => Exit::of(source.kind()),
+                _ => Exit::Failed,
+            },
+        }
+    }
+
+    /// What to do about it, where the message does not say so itself.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Refused { hint, .. } | Self::Usage { hint, .. } => Some(hint.clone()),
+            Self::NotFound(_) => {
+                Some("an empty queue leaves no key behind; `valkit queue ls` shows what is there".into())
+            }
+            Self::Admin(valkey_admin::Error::Connection(error)) | Self::Connection(error) => {
+                match error.kind() {
+                    ErrorKind::Disconnected | ErrorKind::Timeout => {
+                        Some("give the server with --url or VALKEY_URL".into())
+                    }
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether there is nothing to tell: the reader of a pipe has gone.
+    pub(crate) fn is_silent(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_failure_has_its_code() {
+        let broken = |kind| Failure::io("writing", io::Error::from(kind));
+        let no_letter =
+            valkey_admin::Error::NoDeadLetter { queue: "q".parse().expect("a name"), id: "1".into() };
+        let not_applicable = valkey_admin::Error::NotApplicable {
+            verb: "purge",
+            place: valkey_admin::Place::Dead,
+            reason: "no",
+        };
+        for (failure, exit) in [
+            (Failure::Failed("x".into()), Exit::Failed),
+            (broken(io::ErrorKind::BrokenPipe), Exit::Ok),
+            (broken(io::ErrorKind::NotFound), Exit::Failed),
+            (Failure::usage("x", "y"), Exit::Usage),
+            (Failure::Admin(not_applicable), Exit::Usage),
+            (Failure::Receive(ReceiveError::NoQueue), Exit::Usage),
+            (Failure::Partial("x".into()), Exit::Partial),
+            (Failure::NotFound("x".into()), Exit::NotFound),
+            (Failure::Admin(no_letter), Exit::NotFound),
+            (Failure::Refused { what: "x".into(), hint: "y".into() }, Exit::Refused),
+        ] {
+            assert_eq!(failure.exit(), exit, "{failure}");
+        }
+    }
+}

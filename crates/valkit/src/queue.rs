@@ -1,0 +1,115 @@
+//! `valkit queue VERB`
+
+mod hand_back;
+mod ls;
+mod pause;
+mod peek;
+mod purge;
+mod show;
+
+use clap::{Args, Subcommand, builder::PossibleValuesParser, builder::TypedValueParser};
+use valkey_admin::{Place, Tally};
+use valkey_envelope::QueueName;
+
+use crate::{context::Context, exit::Exit, failure::Failure};
+
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    /// List the queues with their depths
+    Ls(ls::Arguments),
+    /// Show how one queue stands
+    Show(show::Arguments),
+    /// Look at messages without taking them
+    Peek(peek::Arguments),
+    /// Stop consumers from taking more
+    Pause(Named),
+    /// Let consumers go on
+    Resume(Named),
+    /// Remove waiting messages for good
+    Purge(purge::Arguments),
+    /// Move everything to the public list, for plain consumers
+    HandBack(hand_back::Arguments),
+}
+
+/// Just a queue.
+#[derive(Args)]
+pub(crate) struct Named {
+    /// The queue
+    queue: QueueName,
+}
+
+pub(crate) async fn run(verb: Verb, context: &Context) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Ls(arguments) => ls::run(arguments, context).await,
+        Verb::Show(arguments) => show::run(arguments, context).await,
+        Verb::Peek(arguments) => peek::run(arguments, context).await,
+        Verb::Pause(named) => pause::pause(named.queue, context).await,
+        Verb::Resume(named) => pause::resume(named.queue, context).await,
+        Verb::Purge(arguments) => purge::run(arguments, context).await,
+        Verb::HandBack(arguments) => hand_back::run(arguments, context).await,
+    }
+}
+
+/// A parser of part names that lists them in the help.
+fn parts<const N: usize>(names: [&'static str; N]) -> impl TypedValueParser<Value = String> {
+    PossibleValuesParser::new(names)
+}
+
+/// The places of part names; `ready` stands for all that can be taken.
+fn places(names: &[String]) -> Vec<Place> {
+    let mut places = Vec::new();
+    for name in names {
+        let named = if name == "ready" { Place::READY.to_vec() } else { name.parse().into_iter().collect() };
+        places.extend(named.into_iter().filter(|place| !places.contains(place)).collect::<Vec<_>>());
+    }
+    places
+}
+
+/// What a verb did, by place.
+#[derive(serde::Serialize)]
+struct Done {
+    queue: QueueName,
+    dry_run: bool,
+    places: std::collections::BTreeMap<Place, u64>,
+    total: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl Done {
+    /// Writes it, and turns a stop half-way into the failure it is.
+    fn finish(
+        queue: QueueName,
+        dry_run: bool,
+        tally: Tally,
+        verb: &str,
+        context: &Context,
+    ) -> Result<Exit, Failure> {
+        let total = tally.done();
+        let error = tally.failed.as_ref().map(ToString::to_string);
+        let done = Self { queue, dry_run, places: tally.counts, total, error };
+        context.output.object(&done, || {
+            let mut text: String =
+                done.places.iter().map(|(place, count)| format!("{count:>10}  {place}\n")).collect();
+            let would = if dry_run { " (dry run: nothing was changed)" } else { "" };
+            text.push_str(&format!("{total:>10}  {verb}{would}\n"));
+            text
+        })?;
+        match done.error {
+            None => Ok(Exit::Ok),
+            Some(error) => Err(Failure::Partial(format!("stopped after {total} messages: {error}"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_stands_for_five_places_and_none_comes_twice() {
+        let names = ["redo", "ready", "delayed", "delayed"].map(str::to_owned);
+        let expected = [Place::Redo, Place::Woken, Place::High, Place::Public, Place::Low, Place::Delayed];
+        assert_eq!(places(&names), expected);
+    }
+}

@@ -1,0 +1,99 @@
+//! `valkit queue ls`
+
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+use valkey_admin::QueueStats;
+
+use crate::{
+    context::{Context, is_interactive},
+    exit::Exit,
+    failure::Failure,
+    table::Column,
+    text,
+};
+
+const EXAMPLES: &str = "\
+Finds queues by walking all keys of every primary (SCAN), which never blocks the server.
+
+Examples:
+  valkit queue ls
+  valkit queue ls -o ndjson | jq 'select(.dead > 0) | .queue'";
+
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// Only queues whose name contains this
+    filter: Option<String>,
+}
+
+const COLUMNS: [Column<QueueStats>; 8] = [
+    Column::left("QUEUE", |stats| stats.queue.to_string()),
+    Column::right("READY", |stats| stats.ready.total().to_string()),
+    Column::right("DELAYED", |stats| stats.delayed.to_string()),
+    Column::right("IN FLIGHT", |stats| stats.in_flight.to_string()),
+    Column::right("DEAD", |stats| stats.dead.to_string()),
+    Column::right("CONSUMERS", |stats| {
+        stats.consumers.iter().filter(|c| c.lease.is_live()).count().to_string()
+    }),
+    Column::right("OLDEST", |stats| text::optional(stats.oldest.ready)),
+    Column::left("STATE", state),
+];
+
+pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
+    let admin = context.admin().await?;
+    let spinner = if is_interactive() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    let catalog = admin
+        .queues(|progress| {
+            spinner.set_message(format!("{} queues in {} pages", progress.queues, progress.pages))
+        })
+        .await;
+    spinner.finish_and_clear();
+    let catalog = catalog?;
+    let wanted = |name: &str| arguments.filter.as_deref().is_none_or(|filter| name.contains(filter));
+    let queues: Vec<_> = catalog.queues.iter().filter(|queue| wanted(queue.as_str())).cloned().collect();
+
+    let (mut rows, mut failed) = (Vec::new(), None);
+    for stats in admin.stats_all(&queues).await {
+        match stats {
+            Ok(stats) => rows.push(stats),
+            Err(error) => failed = Some(error),
+        }
+    }
+    if rows.is_empty()
+        && let Some(error) = failed
+    {
+        return Err(error.into());
+    }
+    context.output.list(&COLUMNS, &rows)?;
+    if queues.is_empty() {
+        context.hint("no queue has a key on this server; an empty queue leaves none behind");
+    }
+    if catalog.unnameable > 0 {
+        context.hint(&format!(
+            "{} keys look like queues, but their names are none we accept",
+            catalog.unnameable
+        ));
+    }
+    if catalog.truncated {
+        context.hint("the server has too many keys to look at all of them: there may be more queues");
+    }
+    match failed {
+        Some(error) => Err(Failure::Partial(format!("not every queue could be read: {error}"))),
+        None if catalog.truncated => Ok(Exit::Partial),
+        None => Ok(Exit::Ok),
+    }
+}
+
+fn state(stats: &QueueStats) -> String {
+    let full = stats.limits.max_length.is_some_and(|limit| stats.ready.total() + stats.delayed >= limit);
+    let states = [
+        (!stats.squatters.is_empty(), "foreign key"),
+        (stats.list_expires_in.is_some(), "expires"),
+        (stats.paused, "paused"),
+        (full, "full"),
+    ];
+    let on: Vec<&str> = states.into_iter().filter(|(on, _)| *on).map(|(_, name)| name).collect();
+    if on.is_empty() { "ok".to_owned() } else { on.join(", ") }
+}

@@ -1,0 +1,205 @@
+//! `valkit receive QUEUE...`
+
+mod exec;
+mod print;
+
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+
+use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
+use valkey_connection::Connection;
+use valkey_envelope::QueueName;
+use valkey_receiver::{Delivery, Outcome, Receiver, SettleError};
+
+use crate::{context::Context, exit::Exit, failure::Failure, stop::Stop};
+
+const EXAMPLES: &str = "\
+Without --exec every message is printed as a line of JSON and acked once it is written. With --exec a shell runs CMD for
+each: the payload is on its stdin, its output is ours, and its exit code decides: 0 ack, 65 dead letter, 75 and any other
+retry. VALKIT_QUEUE, VALKIT_ID, VALKIT_KIND, VALKIT_LANE, VALKIT_ATTEMPT, VALKIT_CRASHES, VALKIT_TIMESTAMP and
+VALKIT_HEADERS (a JSON object) tell about the message.
+
+SIGINT and SIGTERM take nothing new and finish what is running; a second one gives up on it. What was fetched and not
+begun goes back uncounted. A lost lease kills its program: another consumer has the message.
+
+Examples:
+  valkit receive user-registrations --count 1
+  valkit receive user-registrations --idle-exit 5s > all.ndjson
+  valkit receive user-registrations --concurrency 4 --exec 'curl -fsS -d @- http://localhost:8080/register'";
+
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// The queues
+    #[arg(required = true, value_name = "QUEUE")]
+    queues: Vec<QueueName>,
+    /// Stop after so many messages
+    #[arg(long, short = 'n')]
+    count: Option<NonZeroUsize>,
+    /// Messages worked on at the same time
+    #[arg(long, default_value_t = NonZeroUsize::MIN)]
+    concurrency: NonZeroUsize,
+    /// Stop when nothing came for this long
+    #[arg(long, value_name = "DURATION", value_parser = valkey_config::parse_duration)]
+    idle_exit: Option<Duration>,
+    /// How long messages stay ours when we die
+    #[arg(long, value_name = "DURATION", value_parser = valkey_config::parse_duration)]
+    lease: Option<Duration>,
+    /// Run this with `sh -c` for every message
+    #[arg(long, value_name = "CMD")]
+    exec: Option<String>,
+}
+
+/// What is done with a message.
+#[derive(Clone)]
+enum Work {
+    Exec(Arc<str>),
+    Print,
+}
+
+/// How often each outcome was said.
+#[derive(Default)]
+struct Tally {
+    acked: u64,
+    retried: u64,
+    dead: u64,
+    unsettled: u64,
+}
+
+pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
+    let stop = Stop::listen()?;
+    let settings = context.settings()?;
+    let connection = Connection::connect(&settings.connection).await?;
+    let mut receiver = settings.receiver;
+    if let Some(lease) = arguments.lease {
+        receiver = receiver.lease(lease);
+    }
+    // No more is fetched than will be worked on: what others could do must not wait here.
+    let prefetch = receiver.prefetch.min(arguments.count.unwrap_or(NonZeroUsize::MAX)).min(
+        arguments.concurrency.saturating_mul(
+            NonZeroUsize::new(if arguments.exec.is_some() { 1 } else { 64 }).unwrap_or(NonZeroUsize::MIN),
+        ),
+    );
+    receiver = receiver.prefetch(prefetch).max_concurrent_messages(arguments.concurrency);
+    let mut builder = Receiver::builder(&connection).settings(receiver);
+    for queue in &arguments.queues {
+        builder = builder.queue(queue.clone());
+    }
+    let receiver = builder.start().await?;
+    let work = arguments.exec.as_deref().map_or(Work::Print, |command| Work::Exec(command.into()));
+
+    let result = serve(&receiver, &arguments, work, &stop).await;
+    let drained = receiver.drain().await?;
+    let tally = result?;
+    context.say(&format!(
+        "acked {}, retried {}, dead {}, handed back {}",
+        tally.acked, tally.retried, tally.dead, drained.handed_back
+    ));
+    if tally.unsettled > 0 || drained.uncertain > 0 {
+        let count = tally.unsettled.max(drained.uncertain);
+        return Err(Failure::Partial(format!(
+            "{count} messages could not be settled; they will be delivered again"
+        )));
+    }
+    Ok(Exit::Ok)
+}
+
+async fn serve(
+    receiver: &Receiver,
+    arguments: &Arguments,
+    work: Work,
+    stop: &Stop,
+) -> Result<Tally, Failure> {
+    let places = Arc::new(Semaphore::new(arguments.concurrency.get()));
+    let (mut running, mut tally) = (JoinSet::new(), Tally::default());
+    let mut left = arguments.count.map_or(usize::MAX, NonZeroUsize::get);
+    let idle = arguments.idle_exit.unwrap_or(Duration::MAX);
+    let mut broken = None;
+    while left > 0 && broken.is_none() {
+        let place = tokio::select! {
+            biased;
+            () = stop.drain.cancelled() => break,
+            Some(done) = running.join_next() => {
+                broken = tally.note(done);
+                continue;
+            }
+            place = Arc::clone(&places).acquire_owned() => place.map_err(|_| Failure::Failed("closed".into()))?,
+        };
+        let next = tokio::select! {
+            () = stop.drain.cancelled() => break,
+            next = timeout(idle, receiver.recv()) => next,
+            Some(done) = running.join_next() => {
+                broken = tally.note(done);
+                continue;
+            }
+        };
+        match next {
+            Ok(Some(delivery)) => {
+                left -= 1;
+                let (work, now) = (work.clone(), stop.now.clone());
+                running.spawn(async move {
+                    let result = one(delivery, work, now).await;
+                    drop(place);
+                    result
+                });
+            }
+            Ok(None) => break,
+            Err(_) if running.is_empty() => break,
+            // Somebody still works: that is not idle.
+            Err(_) => {}
+        }
+    }
+    while let Some(done) = running.join_next().await {
+        broken = broken.or(tally.note(done));
+    }
+    match broken {
+        Some(failure) => Err(failure),
+        None => Ok(tally),
+    }
+}
+
+/// Works on one message and settles it.
+async fn one(
+    delivery: Delivery,
+    work: Work,
+    now: tokio_util::sync::CancellationToken,
+) -> Result<Settled, Failure> {
+    let (outcome, failure) = match work {
+        Work::Print => match print::print(&delivery) {
+            Ok(()) => (Outcome::ack(), None),
+            // Nobody has read it, and nobody will: it goes back, and we stop.
+            Err(failure) => (Outcome::snooze(Duration::ZERO), Some(failure)),
+        },
+        Work::Exec(command) => (exec::exec(&delivery, &command, &now).await, None),
+    };
+    let said = outcome.clone();
+    let settled = delivery.outcome(outcome).await;
+    match failure {
+        Some(failure) => Err(failure),
+        None => Ok(Settled { said, settled }),
+    }
+}
+
+struct Settled {
+    said: Outcome,
+    settled: Result<(), SettleError>,
+}
+
+// === impl Tally ===
+
+impl Tally {
+    /// Counts a finished message; what is returned ends the verb.
+    fn note(&mut self, done: Result<Result<Settled, Failure>, tokio::task::JoinError>) -> Option<Failure> {
+        let settled = match done {
+            Ok(Ok(settled)) => settled,
+            Ok(Err(failure)) => return Some(failure),
+            Err(error) => return Some(Failure::Failed(format!("working on a message: {error}"))),
+        };
+        match (settled.settled, settled.said) {
+            (Err(_), _) => self.unsettled += 1,
+            (Ok(()), Outcome::Ack) => self.acked += 1,
+            (Ok(()), Outcome::DeadLetter { .. }) => self.dead += 1,
+            (Ok(()), _) => self.retried += 1,
+        }
+        None
+    }
+}

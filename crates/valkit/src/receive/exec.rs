@@ -1,0 +1,92 @@
+//! A program for each message.
+
+use std::process::{ExitStatus, Stdio};
+
+use tokio::{io::AsyncWriteExt, process::Command};
+use tokio_util::sync::CancellationToken;
+use valkey_receiver::{Delivery, Outcome};
+
+/// `EX_DATAERR`: the message is wrong and always will be.
+const DEAD: i32 = 65;
+
+/// Runs the command; the payload is on its stdin, its end is the outcome.
+pub(super) async fn exec(delivery: &Delivery, command: &str, now: &CancellationToken) -> Outcome {
+    let envelope = delivery.envelope();
+    let headers = serde_json::to_string(envelope.headers()).unwrap_or_else(|_| "{}".to_owned());
+    let spawned = Command::new("sh")
+        .arg("-c")
+        .arg(command)
+        .env("VALKIT_QUEUE", delivery.queue().as_str())
+        .env("VALKIT_ID", without_nul(envelope.id().as_str()))
+        .env("VALKIT_KIND", without_nul(envelope.kind().unwrap_or("")))
+        .env("VALKIT_LANE", delivery.lane().as_str())
+        .env("VALKIT_ATTEMPT", delivery.attempt().to_string())
+        .env("VALKIT_CRASHES", delivery.crashes().to_string())
+        .env(
+            "VALKIT_TIMESTAMP",
+            envelope.timestamp().map(|timestamp| timestamp.to_string()).unwrap_or_default(),
+        )
+        .env("VALKIT_HEADERS", headers)
+        .stdin(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn();
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) => return Outcome::nack(format!("sh could not be started: {error}")),
+    };
+    let payload = payload(delivery);
+    let mut stdin = child.stdin.take();
+    let run = async {
+        // A program that ends, or closes its stdin, without reading all of it is within its rights.
+        if let Some(mut stdin) = stdin.take() {
+            let _ = stdin.write_all(&payload).await;
+            let _ = stdin.shutdown().await;
+        }
+        child.wait().await
+    };
+    let ended = tokio::select! {
+        ended = run => ended,
+        () = delivery.lease_lost().cancelled() => return Outcome::nack("the lease was lost"),
+        () = now.cancelled() => return Outcome::nack("given up at the second signal"),
+    };
+    match ended {
+        Ok(status) => outcome(status),
+        Err(error) => Outcome::nack(format!("waiting for the program: {error}")),
+    }
+}
+
+/// The bytes a program gets: those that were sent as such, otherwise the JSON.
+fn payload(delivery: &Delivery) -> Vec<u8> {
+    delivery.envelope().payload().get().as_bytes().to_vec()
+}
+
+fn outcome(status: ExitStatus) -> Outcome {
+    match status.code() {
+        Some(0) => Outcome::ack(),
+        Some(DEAD) => Outcome::dead_letter("the program ended with exit code 65"),
+        Some(code) => Outcome::nack(format!("the program ended with exit code {code}")),
+        None => Outcome::nack("the program was killed by a signal"),
+    }
+}
+
+/// Variables cannot hold a NUL, ids of foreign producers can.
+fn without_nul(text: &str) -> String {
+    text.replace('\0', "")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use super::*;
+
+    #[test]
+    fn exit_codes_become_outcomes() {
+        let ended = |code: i32| outcome(ExitStatus::from_raw(code << 8)).name();
+        assert_eq!(
+            [ended(0), ended(65), ended(75), ended(1), ended(127)],
+            ["ack", "dead_letter", "nack", "nack", "nack"]
+        );
+        assert_eq!(outcome(ExitStatus::from_raw(9)).name(), "nack");
+    }
+}

@@ -1,0 +1,158 @@
+//! Numbers, times and bytes as people read them.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, value::RawValue};
+use valkey_envelope::Envelope;
+
+/// A duration in its two largest units: `4ms`, `12s`, `3m 5s`, `2h 10m`, `3d 4h`.
+pub(crate) fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let pair = |large: u64, l: &str, small: u64, s: &str| {
+        if small == 0 { format!("{large}{l}") } else { format!("{large}{l} {small}{s}") }
+    };
+    match seconds {
+        0 => format!("{}ms", duration.as_millis()),
+        1..=59 => format!("{seconds}s"),
+        60..=3_599 => pair(seconds / 60, "m", seconds % 60, "s"),
+        3_600..=86_399 => pair(seconds / 3_600, "h", seconds % 3_600 / 60, "m"),
+        _ => pair(seconds / 86_400, "d", seconds % 86_400 / 3_600, "h"),
+    }
+}
+
+/// A duration, or a dash.
+pub(crate) fn optional(duration_: Option<Duration>) -> String {
+    duration_.map_or_else(|| "-".to_owned(), duration)
+}
+
+/// Bytes: `17 B`, `1.5 KiB`, `3.0 MiB`.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut value = count as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// An instant, in UTC to the millisecond.
+pub(crate) fn instant(ms: u64) -> String {
+    let timestamp = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    timestamp.map_or_else(|| format!("{ms} ms"), |timestamp| format!("{timestamp:.3}"))
+}
+
+/// The text with everything that could act on a terminal escaped.
+pub(crate) fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        // Besides control characters: those that reorder a line without being seen.
+        if c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// The beginning of some bytes on one line, for a table.
+pub(crate) fn preview(bytes: &[u8], most: usize) -> String {
+    let mut text: String = String::from_utf8_lossy(bytes).chars().take(most).collect();
+    if text.len() < bytes.len() {
+        text.push('…');
+    }
+    printable(&text)
+}
+
+/// A message for programs: the envelope as JSON, or the bytes in base64 if they are none.
+pub(crate) fn message(bytes: &[u8], whole: bool) -> Message {
+    use base64::Engine as _;
+    let envelope = if whole { Envelope::decode(bytes).ok() } else { None };
+    let json = envelope.and_then(|_| serde_json::from_slice::<Box<RawValue>>(bytes).ok());
+    match json {
+        Some(json) => Message { envelope: Some(json), text: None, base64: None },
+        None => match std::str::from_utf8(bytes) {
+            Ok(text) => Message { envelope: None, text: Some(text.to_owned()), base64: None },
+            Err(_) => {
+                let base64 = base64::engine::general_purpose::STANDARD.encode(bytes);
+                Message { envelope: None, text: None, base64: Some(base64) }
+            }
+        },
+    }
+}
+
+/// A message in JSON output: exactly one of the three is there.
+#[derive(Debug, serde::Serialize)]
+pub(crate) struct Message {
+    /// The envelope as it is on the wire.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) envelope: Option<Box<RawValue>>,
+    /// Text that is no envelope, or only the beginning of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) text: Option<String>,
+    /// Bytes that are no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) base64: Option<String>,
+}
+
+/// JSON, indented.
+pub(crate) fn pretty(json: &str) -> String {
+    let value: Result<Value, _> = serde_json::from_str(json);
+    value.ok().and_then(|value| serde_json::to_string_pretty(&value).ok()).unwrap_or_else(|| json.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_in_two_units() {
+        for (millis, text) in [
+            (0, "0ms"),
+            (999, "999ms"),
+            (12_000, "12s"),
+            (185_000, "3m 5s"),
+            (120_000, "2m"),
+            (7_800_000, "2h 10m"),
+            (273_600_000, "3d 4h"),
+        ] {
+            assert_eq!(duration(Duration::from_millis(millis)), text);
+        }
+        assert_eq!(optional(None), "-");
+    }
+
+    #[test]
+    fn bytes_in_the_largest_fitting_unit() {
+        assert_eq!([bytes(17), bytes(1536), bytes(3 << 20)], ["17 B", "1.5 KiB", "3.0 MiB"]);
+    }
+
+    #[test]
+    fn instants_are_utc() {
+        assert_eq!(instant(1_753_000_000_123), "2025-07-20T08:26:40.123Z");
+        assert_eq!(instant(u64::MAX), format!("{} ms", u64::MAX));
+    }
+
+    #[test]
+    fn nothing_acts_on_the_terminal() {
+        assert_eq!(printable("a\tb\u{202e}ü"), "a\\tb\\u{202e}ü");
+        assert_eq!(preview(b"\xff\x00long enough", 4), "\u{fffd}\\u{0}lo…");
+        assert_eq!(preview(b"abc", 3), "abc");
+    }
+
+    #[test]
+    fn messages_are_envelopes_text_or_base64() {
+        let envelope = Envelope::new("x").and_then(|envelope| envelope.encode()).expect("encodes");
+        assert!(message(&envelope, true).envelope.is_some());
+        assert!(message(&envelope, false).text.is_some());
+        assert_eq!(message(b"plain", true).text.as_deref(), Some("plain"));
+        assert_eq!(message(b"\xff\x00", true).base64.as_deref(), Some("/wA="));
+    }
+}
