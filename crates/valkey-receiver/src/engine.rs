@@ -14,6 +14,7 @@ use valkey_connection::{Command, Connection, DedicatedConnection, Error};
 use valkey_envelope::QueueKeys;
 
 use crate::desk::{Claimed, Desk, Epoch, Settle};
+use crate::error::SettleError;
 use crate::held::Held;
 use crate::lease::Lease;
 use crate::outcome::Disposition;
@@ -92,7 +93,7 @@ impl Rules {
             lease: settings.lease,
             heartbeat: settings.heartbeat_interval(),
             batch: settings.batch.get(),
-            prefetch: settings.prefetch.get(),
+            prefetch: settings.most_held(),
             max_crashes: settings.max_crashes.get(),
             park: settings.park_timeout(),
             copies: settings.dead_letter_queue.as_ref().map(|queue| queue.keys().public().to_owned()),
@@ -182,7 +183,7 @@ impl Engine {
 
     /// `None`: take now. Otherwise: nothing to do before that moment, unless somebody wakes the engine.
     fn next_take(&mut self) -> Option<Instant> {
-        self.pending.append(&mut self.desk.clear());
+        self.clear_desk();
         let now = Instant::now();
         let settling = self.pending.len();
         let want = self.want(settling);
@@ -206,6 +207,18 @@ impl Engine {
         }
         let linger = oldest.map(|since| since + LINGER);
         [linger, self.outlook.look_at].into_iter().flatten().chain([self.lease.renew_at()]).min()
+    }
+
+    /// Takes the decisions off the desk. Those about an earlier life come too late: their fields mean nothing, or other
+    /// messages, under the name of this one.
+    fn clear_desk(&mut self) {
+        for settle in self.desk.clear() {
+            if Arc::ptr_eq(&settle.epoch, &self.epoch) {
+                self.pending.push(settle);
+            } else {
+                settling::answer(&self.desk, settle, Err(SettleError::LeaseLost));
+            }
+        }
     }
 
     /// How many messages there is room for once `settling` are settled.
