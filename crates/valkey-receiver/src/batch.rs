@@ -32,7 +32,7 @@ use crate::work::{Job, Work, Worker, sealed};
 ///
 /// Batches of one queue after another are worked on as [`concurrency`](Self::concurrency) says, by default one at a
 /// time; `MAX_CONCURRENT_MESSAGES` counts single messages and does not apply. A batch never gets larger than what is
-/// prefetched: let `PREFETCH` be at least `max_size * concurrency`. The processing timeout is for the batch as a whole.
+/// held in memory: let `PREFETCH` be at least `max_size * concurrency`. The processing timeout is for the batch as a whole.
 #[derive(Clone, Debug)]
 #[must_use = "a batch does nothing until it is served"]
 pub struct Batch<H> {
@@ -116,25 +116,23 @@ impl<H: BatchHandler> Batch<H> {
     }
 
     /// The next batch; an empty one when it is time to go.
-    async fn gather(&self, worker: &mut Worker) -> (Vec<Message>, Vec<Job>) {
-        let room = self.max_size.min(512);
-        let (mut messages, mut jobs) = (Vec::with_capacity(room), Vec::with_capacity(room));
+    async fn gather(&self, worker: &mut Worker) -> Vec<(Message, Job)> {
+        let mut gathered = Vec::new();
         let mut deadline = None;
-        while messages.len() < self.max_size {
+        while gathered.len() < self.max_size {
             let next = match deadline {
                 None => worker.next().await,
                 Some(deadline) => match worker.try_next() {
                     Some(next) => Some(next),
-                    // Not more in time, or it is time to go; what has been gathered is worked on either way.
+                    // No more in time, or it is time to go; what has been gathered is worked on either way.
                     None => timeout_at(deadline, worker.next()).await.ok().flatten(),
                 },
             };
-            let Some((message, job)) = next else { break };
+            let Some(next) = next else { break };
             deadline.get_or_insert_with(|| Instant::now() + self.linger);
-            messages.push(message);
-            jobs.push(job);
+            gathered.push(next);
         }
-        (messages, jobs)
+        gathered
     }
 }
 
@@ -147,10 +145,16 @@ impl<H: BatchHandler> Work for Batch<H> {
 
     async fn work(&self, mut worker: Worker) {
         loop {
-            let (messages, jobs) = self.gather(&mut worker).await;
-            let Some(first) = messages.first() else { return };
+            let gathered = self.gather(&mut worker).await;
+            if gathered.is_empty() {
+                return;
+            }
+            // While the batch lingered a lease may have been lost; who holds those messages now handles them.
+            let held = gathered.into_iter().filter(|(message, _)| !message.lease_lost().is_cancelled());
+            let (messages, jobs): (Vec<Message>, Vec<Job>) = held.unzip();
+            let Some(first) = messages.first() else { continue };
             let started = Instant::now();
-            let lease_lost = first.lease_lost().clone();
+            let lease_lost = first.shared_lease_lost();
             let metrics: Vec<QueueMetrics> = messages.iter().map(|message| worker.starts(message)).collect();
             let span = batch_span(&messages);
             let work = async { self.handler.handle(messages).await.resolve(jobs.len()) };

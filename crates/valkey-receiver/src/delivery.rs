@@ -50,7 +50,7 @@ impl Delivery {
             frame.lane,
             attempt,
             frame.crashes,
-            claimed.epoch.lost.clone(),
+            Arc::clone(&claimed.epoch.lost),
         );
         Self { message, ticket: Ticket { held: Some(claimed), attempt, policy } }
     }

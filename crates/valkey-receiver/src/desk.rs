@@ -18,7 +18,8 @@ use crate::telemetry::QueueMetrics;
 pub(crate) struct Epoch {
     pub(crate) cid: String,
     /// Cancelled when the lease is lost: whatever this consumer still holds belongs to others.
-    pub(crate) lost: CancellationToken,
+    /// Shared as a whole: a clone of a token costs a lock, and each message carries one.
+    pub(crate) lost: Arc<CancellationToken>,
     pub(crate) desk: Arc<Desk>,
 }
 

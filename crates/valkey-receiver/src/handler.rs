@@ -26,7 +26,8 @@ pub struct Message {
     lane: Lane,
     attempt: u32,
     crashes: u32,
-    lease_lost: CancellationToken,
+    /// Shared as a whole: a clone of a token itself costs a lock.
+    lease_lost: Arc<CancellationToken>,
 }
 
 impl Message {
@@ -37,7 +38,7 @@ impl Message {
         lane: Lane,
         attempt: u32,
         crashes: u32,
-        lease_lost: CancellationToken,
+        lease_lost: Arc<CancellationToken>,
     ) -> Self {
         Self { envelope, raw, queue, lane, attempt, crashes, lease_lost }
     }
@@ -59,7 +60,7 @@ impl Message {
     pub fn detached(envelope: Envelope, queue: &QueueName) -> Self {
         let attempt = envelope.retries().saturating_add(1);
         let lane = envelope.priority();
-        Self::new(envelope, Bytes::new(), queue.clone(), lane, attempt, 0, CancellationToken::new())
+        Self::new(envelope, Bytes::new(), queue.clone(), lane, attempt, 0, Arc::default())
     }
 
     /// The envelope with everything the sender wrote.
@@ -111,6 +112,11 @@ impl Message {
     /// elsewhere.
     pub fn lease_lost(&self) -> &CancellationToken {
         &self.lease_lost
+    }
+
+    /// The same, to be kept beside the message.
+    pub(crate) fn shared_lease_lost(&self) -> Arc<CancellationToken> {
+        Arc::clone(&self.lease_lost)
     }
 }
 

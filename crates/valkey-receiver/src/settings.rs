@@ -31,10 +31,10 @@ settings! {
         pub blocking_timeout: Duration = Duration::from_secs(1),
         /// Handlers that run at the same time.
         pub max_concurrent_messages: NonZeroUsize = NonZeroUsize::new(10).expect("not 0"),
-        /// Messages held in memory for the handlers, beyond those being handled. More is faster, fewer spreads a short
-        /// queue more evenly over the consumers.
+        /// Messages of each queue held in memory for the handlers, beyond those being handled. More is faster, fewer
+        /// spreads a short queue more evenly over the consumers.
         pub prefetch: NonZeroUsize = NonZeroUsize::new(64).expect("not 0"),
-        /// Messages taken in one round trip, at most 512; never more than there is room for by `PREFETCH`.
+        /// Messages taken in one round trip, at most 512; never more than there is room for.
         pub batch: NonZeroUsize = NonZeroUsize::new(64).expect("not 0"),
         /// How long a handler may work on a message before it is stopped and the message tried again; 0s for as long as
         /// it likes.
@@ -96,6 +96,11 @@ impl ReceiverSettings {
     /// How often the lease is renewed when nothing else renews it.
     pub fn heartbeat_interval(&self) -> Duration {
         self.heartbeat.unwrap_or(self.lease / 5)
+    }
+
+    /// How many messages of a queue this consumer holds at most: those being handled, and as many waiting for a handler.
+    pub(crate) fn most_held(&self) -> usize {
+        self.max_concurrent_messages.get().saturating_add(self.prefetch.get())
     }
 
     /// How long one blocking read of an idle consumer lasts.

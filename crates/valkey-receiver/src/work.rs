@@ -98,7 +98,7 @@ impl<H: Handler> Work for H {
             let started = Instant::now();
             let metrics = worker.starts(&message);
             let span = process_span(&message);
-            let lease_lost = message.lease_lost().clone();
+            let lease_lost = message.shared_lease_lost();
             let call = worker.call(async { self.handle(message).await }, started, &lease_lost, 1);
             let answer = if span.is_disabled() { call.await } else { call.instrument(span.clone()).await };
             let ending = answer.ending();
@@ -221,9 +221,6 @@ impl Shared {
         started: Instant,
         lease_lost: &CancellationToken,
     ) -> Result<F::Output, Cut> {
-        if lease_lost.is_cancelled() {
-            return Err(Cut::LeaseLost);
-        }
         let mut work = pin!(work);
         let first = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
         if let Poll::Ready(output) = first {

@@ -98,7 +98,7 @@ async fn a_handler_that_blocks_its_thread_does_not_hold_up_the_end() {
     let receiver = bed.receiver(one_at_a_time().drain_timeout(Duration::from_millis(100))).await;
     let (started, mut starts) = mpsc::unbounded_channel();
     let stop = receiver.handle();
-    let blocked = Duration::from_secs(6);
+    let blocked = Duration::from_secs(4);
     let handler = move |_: Message| {
         started.send(()).unwrap();
         async move { std::thread::sleep(blocked) }

@@ -4,9 +4,10 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore, mpsc};
 use valkey_connection::Command;
@@ -164,4 +165,31 @@ async fn a_lost_lease_drops_the_handler_and_the_message_comes_again() {
     stop.drain();
     let report = soon("the end", service).await.unwrap().unwrap();
     assert_eq!((report.acked, report.aborted), (1, 0), "{report}");
+}
+
+#[tokio::test]
+async fn handlers_start_no_faster_than_the_rate() {
+    let bed = Bed::new("serve-rate").await;
+    bed.push_numbers(8).await;
+    let rate = settings().rate_limit_requests(NonZeroU32::new(20)).rate_limit_burst(NonZeroU32::new(2));
+    let receiver = bed.receiver(rate).await;
+    let (seen, mut starts) = mpsc::unbounded_channel();
+    let stop = receiver.handle();
+    let service = tokio::spawn(
+        receiver
+            .serve(move |_: Message| {
+                seen.send(Instant::now()).unwrap();
+                async {}
+            })
+            .into_future(),
+    );
+    let mut times = Vec::new();
+    while times.len() < 8 {
+        times.push(soon("the next message", starts.recv()).await.unwrap());
+    }
+    // Two at once, then one each 50 ms.
+    let took = times[7] - times[0];
+    assert!(took >= Duration::from_millis(6 * 50 - 10), "{took:?}");
+    stop.drain();
+    assert_eq!(soon("the end", service).await.unwrap().unwrap().acked, 8);
 }

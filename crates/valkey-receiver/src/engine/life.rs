@@ -195,6 +195,6 @@ pub(super) async fn new_life(
     if let Some(now_ms) = reply.nth(1) {
         desk.learn_clock(number(now_ms)?);
     }
-    let epoch = Epoch { cid, lost: CancellationToken::new(), desk: Arc::clone(desk) };
+    let epoch = Epoch { cid, lost: Arc::new(CancellationToken::new()), desk: Arc::clone(desk) };
     Ok((Arc::new(epoch), Lease::new(rules.lease, rules.heartbeat, sent)))
 }
