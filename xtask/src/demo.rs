@@ -12,7 +12,7 @@ pub(crate) struct Args {
     /// Agree to installing Valkey with apt, which may add a Debian source
     #[arg(long)]
     yes: bool,
-    /// Passed on to `valkit demo`
+    /// Passed on to `valkit demo`; with `--keep` its Valkey stays up, too, until Enter is pressed
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
 }
@@ -28,6 +28,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut demo = std::process::Command::new(program);
     demo.args(["demo", "--url", server.url()]).args(&args.rest).current_dir(workspace::root());
     let status = run::status(&mut demo)?;
+    if args.rest.iter().any(|argument| argument == "--keep") {
+        run::step(format_args!("Valkey stays up at {} until Enter or Ctrl-C", server.url()));
+        // No terminal means nobody to wait for: its input ends at once.
+        let _ = std::io::stdin().read_line(&mut String::new());
+    }
     drop(server);
     // Ended by a signal there is no code; that is not a success.
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))

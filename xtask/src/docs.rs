@@ -31,10 +31,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .map(|path| Ok(Document::new(&path, &workspace::read(&path)?)))
         .collect::<Result<_>>()?;
 
-    workspace::report("links in documents", &links::check(&documents, &files))?;
-    workspace::report("Rust blocks of documents are compiled", &blocks::check(&documents, &files)?)?;
-    generated::compare()?;
-    workspace::report("commands in documents exist", &commands::check(&documents)?)?;
+    // All that is wrong with the documents at once; only rustdoc, which takes a minute, waits for the rest.
+    let checks = [
+        workspace::report("links in documents", &links::check(&documents, &files)),
+        workspace::report("Rust blocks of documents are compiled", &blocks::check(&documents, &files)?),
+        workspace::report("commands in documents exist", &commands::check(&documents)?),
+        generated::compare(),
+    ];
+    checks.into_iter().collect::<Result<()>>()?;
 
     run::step("rustdoc");
     run::run(

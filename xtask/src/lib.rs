@@ -28,3 +28,10 @@ mod server;
 mod workspace;
 
 pub use cli::main;
+
+/// Documents whose Rust blocks use several crates; compiled as documentation tests.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+}
