@@ -1,13 +1,14 @@
 //! A certificate authority for test servers and their clients.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
-use tempfile::TempDir;
 
 use crate::TestkitError;
 
@@ -23,7 +24,7 @@ pub(crate) struct Authority {
     ca_path: PathBuf,
     certificate_path: PathBuf,
     key_path: PathBuf,
-    _directory: TempDir,
+    _directory: Directory,
 }
 
 impl Authority {
@@ -91,6 +92,35 @@ impl Authority {
 
     pub(crate) fn key_path(&self) -> &Path {
         &self.key_path
+    }
+}
+
+/// A temporary directory that goes also when its process is killed: a shell removes it when its stdin ends.
+#[derive(Debug)]
+struct Directory {
+    path: PathBuf,
+    watcher: Child,
+}
+
+impl Directory {
+    fn make() -> std::io::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("valkey-testkit-tls-").tempdir()?;
+        let watcher = Command::new("sh")
+            .args(["-c", r#"cat >/dev/null; rm -rf "$1""#, "sh"])
+            .arg(directory.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()?;
+        Ok(Self { path: directory.keep(), watcher })
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        drop(self.watcher.stdin.take());
+        let _ = self.watcher.wait();
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader, Lines};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,8 @@ impl Part {
 #[test]
 fn a_killed_process_leaves_no_server_behind() {
     let mut part = Part::run("part_that_is_killed", &[]);
+    let certificate = part.told("certificate ");
+    assert!(Path::new(&certificate).is_file());
     let addresses = part.told("addresses ");
     for address in addresses.split(' ') {
         TcpStream::connect(address).unwrap();
@@ -58,12 +61,18 @@ fn a_killed_process_leaves_no_server_behind() {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
+    while Path::new(&certificate).exists() {
+        assert!(Instant::now() < deadline, "{certificate} is still there");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[tokio::test]
 #[ignore = "a part of the test above"]
 async fn part_that_is_killed() {
-    let (shared, own) = (TestServer::shared().await, TestServer::start().await.unwrap());
+    let shared = TestServer::shared().await;
+    let own = TestServer::builder().tls().start().await.unwrap();
+    println!("certificate {}", own.tls_ca_path().unwrap().display());
     println!("addresses {} {}", shared.address(), own.address());
     std::future::pending::<()>().await;
 }

@@ -7,7 +7,6 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -78,12 +77,10 @@ impl Valkey {
 
 impl Container {
     pub(crate) async fn start(image: &str) -> Result<Self, TestkitError> {
-        static COUNT: AtomicU32 = AtomicU32::new(1);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let docker = docker::client().await?;
         let _turn = STARTING.acquire().await.expect("never closed");
         let container = Valkey::parse(image)
-            .with_container_name(format!("valkey-testkit-{}-{number}", std::process::id()))
+            .with_container_name(crate::unique_name(&format!("valkey-testkit-{}", std::process::id())))
             .with_label(docker::OWNER, owner::this_process())
             .with_host_config_modifier(|host| {
                 host.auto_remove = Some(true);
