@@ -12,12 +12,13 @@ use valkey_connection::Connection;
 use valkey_envelope::{Codec, Limits, PayloadCodec, PayloadCodecs, PayloadForm, QueueName, TraceParent};
 
 use crate::combiner::Combiner;
+use crate::dispatcher::{Dispatcher, TraceContext};
 use crate::limit::{GlobalConcurrencyLimitLayer, SharedRateLimitLayer};
 use crate::on_full::OnFull;
 use crate::progress::RetryRules;
 use crate::pusher::{PushOptions, Pusher};
 use crate::routes::Routes;
-use crate::sender::{Core, Gates, Sender, TraceContext};
+use crate::sender::{Gates, Sender};
 use crate::service::Unlimited;
 use crate::settings::{MIN_DEDUP_WINDOW, SenderSettings};
 
@@ -197,7 +198,7 @@ impl SenderBuilder {
             .into_iter()
             .map(|queue| Combiner::new(Pusher::new(self.connection.clone(), queue, self.options)))
             .collect();
-        let core = Arc::new(Core {
+        let dispatcher = Arc::new(Dispatcher {
             outlets,
             routes: self.routes,
             rules: RetryRules { deduplicated: self.options.dedup.is_some(), ..self.rules },
@@ -215,10 +216,10 @@ impl SenderBuilder {
             let service = ServiceBuilder::new()
                 .layer(option_layer(rate))
                 .layer(option_layer(slots.map(GlobalConcurrencyLimitLayer::with_semaphore)))
-                .service(Unlimited(Arc::clone(&core)));
+                .service(Unlimited(Arc::clone(&dispatcher)));
             BoxCloneSyncService::new(service)
         });
-        Sender { core, gates, limited }
+        Sender { dispatcher, gates, limited }
     }
 }
 

@@ -100,7 +100,7 @@ pub enum SendError {
         limit: usize,
     },
     /// The message may or may not be in the queue.
-    #[error("nobody knows whether message {id} reached queue {queue}: the answer was lost; {}", unknown_remedy(*.deduplicated))]
+    #[error("nobody knows whether message {id} reached queue {queue}; {}", unknown_remedy(*.deduplicated))]
     Unknown {
         /// The queue it was meant for.
         queue: QueueName,

@@ -31,6 +31,7 @@
 
 mod builder;
 mod combiner;
+mod dispatcher;
 mod error;
 mod item;
 pub mod limit;

@@ -32,6 +32,8 @@ pub(crate) enum Try {
     Refused,
     /// It had no effect and trying again will not help.
     Hopeless,
+    /// It may have happened in part, and trying again will not help.
+    Stranded,
     /// It may or may not have happened.
     Unknown,
 }
@@ -81,6 +83,7 @@ impl Progress {
                 },
                 OnFull::Error | OnFull::Shed => self.give_up(),
             },
+            Try::Stranded => Step::FinishUnknown,
             Try::Refused => self.retry(rules, unit),
             Try::Hopeless => self.give_up(),
         }

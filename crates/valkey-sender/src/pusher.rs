@@ -268,7 +268,10 @@ impl Outcome {
     }
 
     fn failed(error: Error) -> Self {
-        let unknown = error.outcome_unknown() || error.kind() == ErrorKind::Protocol;
+        // A script is stopped by access control at the first command that is not allowed, be it after the push.
+        let stopped = error.kind() == ErrorKind::Denied
+            && error.server_message().is_some_and(|message| message.contains("in script"));
+        let unknown = error.outcome_unknown() || error.kind() == ErrorKind::Protocol || stopped;
         Self::Failed { error, unknown }
     }
 

@@ -2,29 +2,19 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::sync::Semaphore;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
-use tracing::Instrument;
-use tracing::field::{Empty, display};
-use valkey_connection::{Connection, ErrorKind};
-use valkey_envelope::{
-    Codec, EncodeError, Envelope, Limit, MessageId, PayloadCodecs, QueueName, TraceParent,
-};
+use valkey_connection::Connection;
+use valkey_envelope::{Envelope, QueueName};
 
 use crate::builder::SenderBuilder;
-use crate::combiner::{Combiner, Push};
+use crate::dispatcher::Dispatcher;
 use crate::error::SendError;
-use crate::item::Item;
 use crate::limit::Turns;
-use crate::progress::{Progress, RetryRules, Step, Try};
-use crate::pusher::{Accepted, Outcome, Pusher};
 use crate::receipt::Receipt;
-use crate::routes::{Explanation, Routes};
-use crate::telemetry;
-use crate::watch::system_ms;
+use crate::routes::Explanation;
 
 /// Sends messages to queues. Cloning is cheap, and clones share everything, also the configured limits.
 ///
@@ -47,9 +37,9 @@ use crate::watch::system_ms;
 /// sender are set with [`Sender::builder`].
 #[derive(Clone)]
 pub struct Sender {
-    pub(crate) core: Arc<Core>,
+    pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) gates: Gates,
-    /// The core behind the configured limits; `None` if there are none.
+    /// The dispatcher behind the configured limits; `None` if there are none.
     pub(crate) limited: Option<BoxCloneSyncService<Envelope, Receipt, SendError>>,
 }
 
@@ -57,25 +47,7 @@ pub struct Sender {
 #[derive(Clone, Default)]
 pub(crate) struct Gates {
     pub(crate) turns: Option<Turns>,
-    pub(crate) slots: Option<Arc<tokio::sync::Semaphore>>,
-}
-
-/// Gives the trace context of the caller, where the program keeps one.
-pub(crate) type TraceContext = Arc<dyn Fn() -> Option<TraceParent> + Send + Sync>;
-
-/// The way to one queue, where concurrent sends meet.
-pub(crate) type Outlet = Arc<Combiner<Pusher>>;
-
-/// Everything a sender does, without limits around it.
-pub(crate) struct Core {
-    /// The way to each queue a message can go to; the first is the default queue.
-    pub(crate) outlets: Vec<Outlet>,
-    pub(crate) routes: Routes,
-    pub(crate) rules: RetryRules,
-    pub(crate) ttl: Option<Duration>,
-    pub(crate) codec: Codec,
-    pub(crate) codecs: PayloadCodecs,
-    pub(crate) trace_context: Option<TraceContext>,
+    pub(crate) slots: Option<Arc<Semaphore>>,
 }
 
 // === impl Sender ===
@@ -106,7 +78,7 @@ impl Sender {
     /// After a drop the message is in the queue or not, whole. Other sends are not disturbed.
     pub async fn send(&self, envelope: Envelope) -> Result<Receipt, SendError> {
         match &self.limited {
-            None => self.core.send(envelope).await,
+            None => self.dispatcher.send(envelope).await,
             Some(limited) => limited.clone().oneshot(envelope).await,
         }
     }
@@ -137,237 +109,24 @@ impl Sender {
             Some(slots) => Some(slots.acquire().await.expect("the semaphore is never closed")),
             None => None,
         };
-        let results = self.core.send_all(envelopes).await;
+        let results = self.dispatcher.send_all(envelopes).await;
         drop(slot);
         results
     }
 
     /// Why this message would go where it would go: the verb to test routes with. Nothing is sent.
     pub fn explain(&self, envelope: &Envelope) -> Explanation {
-        self.core.routes.explain(envelope)
+        self.dispatcher.routes.explain(envelope)
     }
 
     /// The queue for messages that no route sends elsewhere.
     pub fn queue(&self) -> &QueueName {
-        self.core.outlets[0].inner().queue()
+        self.dispatcher.outlets[0].inner().queue()
     }
 }
 
 impl fmt::Debug for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sender").field("queue", self.queue()).finish_non_exhaustive()
-    }
-}
-
-// === impl Core ===
-
-impl Core {
-    pub(crate) async fn send(&self, envelope: Envelope) -> Result<Receipt, SendError> {
-        let span = tracing::info_span!("send", queue = Empty, id = Empty, kind = envelope.kind());
-        let (outlet, item) = self.prepare(envelope)?;
-        span.record("queue", display(outlet.inner().queue())).record("id", display(&item.id));
-        self.send_one(outlet, item).instrument(span).await
-    }
-
-    async fn send_one(&self, outlet: &Outlet, mut item: Item) -> Result<Receipt, SendError> {
-        let id = item.id.clone();
-        let queue = outlet.inner().queue();
-        let (mut progress, start) = (Progress::default(), Instant::now());
-        loop {
-            let Ok((returned, outcome)) = outlet.submit(item).await else {
-                return Err(reject(
-                    queue,
-                    SendError::Unknown {
-                        queue: queue.clone(),
-                        id,
-                        deduplicated: self.rules.deduplicated,
-                        source: None,
-                    },
-                ));
-            };
-            item = returned;
-            match progress.after(outcome.class(), &self.rules, start.elapsed(), rand::random()) {
-                Step::Wait(pause) => {
-                    tracing::debug!(?pause, ?outcome, "trying again");
-                    sleep(pause).await;
-                }
-                step => return self.conclude(queue, id, step, outcome),
-            }
-        }
-    }
-
-    pub(crate) async fn send_all(&self, envelopes: Vec<Envelope>) -> Vec<Result<Receipt, SendError>> {
-        let mut results: Vec<Option<Result<Receipt, SendError>>> = Vec::with_capacity(envelopes.len());
-        let mut groups: Vec<(&Outlet, Vec<(usize, Item)>)> = Vec::new();
-        for (index, envelope) in envelopes.into_iter().enumerate() {
-            match self.prepare(envelope) {
-                Ok((outlet, item)) => {
-                    results.push(None);
-                    match groups.iter_mut().find(|(known, _)| Arc::ptr_eq(known, outlet)) {
-                        Some((_, group)) => group.push((index, item)),
-                        None => groups.push((outlet, vec![(index, item)])),
-                    }
-                }
-                Err(error) => results.push(Some(Err(error))),
-            }
-        }
-        let groups = groups.into_iter().map(|(outlet, group)| {
-            let span =
-                tracing::info_span!("send_all", queue = %outlet.inner().queue(), messages = group.len());
-            self.send_group(outlet, group).instrument(span)
-        });
-        for (index, result) in futures::future::join_all(groups).await.into_iter().flatten() {
-            results[index] = Some(result);
-        }
-        results
-            .into_iter()
-            .map(|result| result.expect("each message is refused at once or is in a group"))
-            .collect()
-    }
-
-    /// Sends messages of one queue, together for as long as more than one is undecided.
-    async fn send_group(
-        &self,
-        outlet: &Outlet,
-        group: Vec<(usize, Item)>,
-    ) -> Vec<(usize, Result<Receipt, SendError>)> {
-        let queue = outlet.inner().queue();
-        let start = Instant::now();
-        let mut results = Vec::with_capacity(group.len());
-        let (mut states, mut items): (Vec<(usize, Progress)>, Vec<Item>) =
-            group.into_iter().map(|(index, item)| ((index, Progress::default()), item)).unzip();
-        while !items.is_empty() {
-            let outcomes = outlet.inner().push(std::mem::take(&mut items)).await;
-            // One random number for all: what failed together is tried again together, and keeps its order.
-            let (unit, waited, mut longest) = (rand::random(), start.elapsed(), Duration::ZERO);
-            let tried = std::mem::take(&mut states);
-            for ((index, mut progress), (item, outcome)) in tried.into_iter().zip(outcomes) {
-                match progress.after(outcome.class(), &self.rules, waited, unit) {
-                    Step::Wait(pause) => {
-                        longest = longest.max(pause);
-                        states.push((index, progress));
-                        items.push(item);
-                    }
-                    step => results.push((index, self.conclude(queue, item.id, step, outcome))),
-                }
-            }
-            if !items.is_empty() {
-                tracing::debug!(messages = items.len(), pause = ?longest, "trying again");
-                sleep(longest).await;
-            }
-        }
-        results
-    }
-
-    /// Chooses the way, fills in what the sender adds, and encodes.
-    fn prepare(&self, envelope: Envelope) -> Result<(&Outlet, Item), SendError> {
-        let outlet = self.outlet(&envelope);
-        let queue = outlet.inner().queue();
-        let mut envelope = envelope.with_queue(queue);
-        if envelope.id().is_empty() {
-            envelope = envelope.with_id(MessageId::new());
-        }
-        if let (None, Some(ttl)) = (envelope.ttl(), self.ttl) {
-            envelope = envelope.with_ttl(ttl);
-        }
-        if let (None, Some(context)) = (envelope.header(TraceParent::HEADER), &self.trace_context)
-            && let Some(parent) = context()
-        {
-            envelope = envelope.with_trace_parent(&parent);
-        }
-        let id = envelope.id().clone();
-        let envelope = self
-            .codecs
-            .seal(envelope)
-            .map_err(|source| reject(queue, SendError::Codec { id: id.clone(), source: Arc::new(source) }))?;
-        let raw = self.codec.encode(&envelope).map_err(|error| {
-            let id = id.clone();
-            let error = match error {
-                EncodeError::Limit(exceeded) if exceeded.limit() == Limit::Size => SendError::TooLarge {
-                    queue: queue.clone(),
-                    id,
-                    size: exceeded.value(),
-                    limit: exceeded.max(),
-                },
-                source => SendError::Encode { id, source: Arc::new(source) },
-            };
-            reject(queue, error)
-        })?;
-        let due_ms = envelope
-            .not_before()
-            .and_then(|due| u64::try_from(due.as_millisecond()).ok())
-            .filter(|due| *due > system_ms())
-            .unwrap_or(0);
-        let payload_bytes = envelope.payload().get().len();
-        Ok((outlet, Item { id, lane: envelope.priority(), due_ms, payload_bytes, raw }))
-    }
-
-    fn outlet(&self, envelope: &Envelope) -> &Outlet {
-        self.routes
-            .choose(envelope)
-            .and_then(|queue| self.outlets.iter().find(|outlet| outlet.inner().queue() == queue))
-            .unwrap_or(&self.outlets[0])
-    }
-
-    /// What to tell the caller, when there is nothing left to try.
-    fn conclude(
-        &self,
-        queue: &QueueName,
-        id: MessageId,
-        step: Step,
-        outcome: Outcome,
-    ) -> Result<Receipt, SendError> {
-        if step == Step::Shed {
-            telemetry::rejected(queue, "shed");
-            return Ok(Receipt::Shed { id });
-        }
-        let unknown = step == Step::FinishUnknown;
-        let queue_name = queue.clone();
-        let error = match outcome {
-            Outcome::Accepted(Accepted::Duplicate) => return Ok(Receipt::Duplicate { id }),
-            Outcome::Accepted(Accepted::Pushed) => return Ok(Receipt::Sent { id }),
-            Outcome::Accepted(Accepted::Scheduled) => return Ok(Receipt::Scheduled { id }),
-            Outcome::Failed { error, .. } if unknown => self.unknown(queue_name, id, Some(error)),
-            _ if unknown => self.unknown(queue_name, id, None),
-            Outcome::BreakerOpen { retry_after } => {
-                SendError::BreakerOpen { queue: queue_name, id, retry_after }
-            }
-            Outcome::ClockUnstable => SendError::ClockUnstable { queue: queue_name, id },
-            Outcome::Failed { error, .. } if error.kind() == ErrorKind::OutOfMemory => {
-                SendError::OutOfMemory { queue: queue_name, id, source: error }
-            }
-            Outcome::Failed { error, .. } => SendError::Rejected { queue: queue_name, id, source: error },
-            Outcome::Full { limit } => SendError::QueueFull { queue: queue_name, id, limit },
-            Outcome::Garbled => self.unknown(queue_name, id, None),
-        };
-        Err(reject(queue, error))
-    }
-
-    fn unknown(
-        &self,
-        queue: QueueName,
-        id: MessageId,
-        source: Option<valkey_connection::Error>,
-    ) -> SendError {
-        SendError::Unknown { queue, id, deduplicated: self.rules.deduplicated, source }
-    }
-}
-
-fn reject(queue: &QueueName, error: SendError) -> SendError {
-    telemetry::rejected(queue, error.reason());
-    error
-}
-
-impl Outcome {
-    fn class(&self) -> Try {
-        match self {
-            Self::Accepted(_) => Try::Settled,
-            Self::ClockUnstable => Try::Refused,
-            Self::Failed { unknown: true, .. } | Self::Garbled => Try::Unknown,
-            Self::Failed { error, .. } if error.kind() == ErrorKind::OutOfMemory => Try::NoMemory,
-            Self::Failed { error, .. } if error.is_transient() => Try::Refused,
-            Self::BreakerOpen { .. } | Self::Failed { .. } => Try::Hopeless,
-            Self::Full { .. } => Try::Full,
-        }
     }
 }

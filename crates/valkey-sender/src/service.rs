@@ -9,17 +9,18 @@ use std::task::{Context, Poll};
 use tower::Service;
 use valkey_envelope::Envelope;
 
+use crate::dispatcher::Dispatcher;
 use crate::error::SendError;
 use crate::receipt::Receipt;
-use crate::sender::{Core, Sender};
+use crate::sender::Sender;
 
 /// A send under way through the [`Service`] of a [`Sender`].
 #[must_use = "a send does nothing until it is polled"]
 pub struct SendFuture(Pin<Box<dyn Future<Output = Result<Receipt, SendError>> + Send>>);
 
-/// The core as a service, for layers to stand around.
+/// The dispatcher as a service, for layers to stand around.
 #[derive(Clone)]
-pub(crate) struct Unlimited(pub(crate) Arc<Core>);
+pub(crate) struct Unlimited(pub(crate) Arc<Dispatcher>);
 
 /// Readiness is that of the configured limits: a sender is ready when it may send one message. Without limits it
 /// always is.
@@ -37,7 +38,7 @@ impl Service<Envelope> for Sender {
 
     fn call(&mut self, envelope: Envelope) -> SendFuture {
         match &mut self.limited {
-            None => Unlimited(Arc::clone(&self.core)).call(envelope),
+            None => Unlimited(Arc::clone(&self.dispatcher)).call(envelope),
             Some(limited) => SendFuture(Box::pin(limited.call(envelope))),
         }
     }
@@ -53,8 +54,8 @@ impl Service<Envelope> for Unlimited {
     }
 
     fn call(&mut self, envelope: Envelope) -> SendFuture {
-        let core = Arc::clone(&self.0);
-        SendFuture(Box::pin(async move { core.send(envelope).await }))
+        let dispatcher = Arc::clone(&self.0);
+        SendFuture(Box::pin(async move { dispatcher.send(envelope).await }))
     }
 }
 

@@ -1,10 +1,11 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use valkey_connection::{BreakerState, Connection, ConnectionSettings, ErrorKind};
+use valkey_config::CsvList;
+use valkey_connection::{BreakerState, Command, Connection, ConnectionSettings, ErrorKind, Mode};
 use valkey_envelope::Lane;
-use valkey_sender::{SendError, Sender};
-use valkey_testkit::TestServer;
+use valkey_sender::{Route, Routes, SendError, Sender};
+use valkey_testkit::{TestCluster, TestServer};
 
 use crate::rig::{Rig, connect, is_sent, message, queue};
 
@@ -198,4 +199,92 @@ async fn a_short_outage_is_bridged_by_retries() {
     }
     assert!(batch.await.unwrap().iter().all(Result::is_ok));
     assert_eq!(server.cli(&["LLEN", queue.keys().public()]).await.unwrap(), "61");
+}
+
+#[tokio::test]
+async fn a_producer_that_may_only_push_can_push() {
+    let server = TestServer::builder()
+        .acl_user("producer", "secret", "~queue:* -@all +lpush +ping +hello +client|setname")
+        .start()
+        .await
+        .unwrap();
+    let queue = queue();
+    let sender = Sender::new(connect(&server.url()).await, queue.clone());
+    assert!(is_sent(&sender.send(message(1)).await));
+    assert_eq!(server.cli(&["LLEN", queue.keys().public()]).await.unwrap(), "1");
+    // What it may not do has no effect and says who may not.
+    let error = sender.send(message(2).with_priority(Lane::High)).await.unwrap_err();
+    assert!(
+        matches!(&error, SendError::Rejected { source, .. } if source.kind() == ErrorKind::Denied),
+        "{error}"
+    );
+    assert!(error.to_string().contains("producer"), "{error}");
+    assert_eq!(server.cli(&["DBSIZE"]).await.unwrap(), "1");
+}
+
+#[tokio::test]
+async fn a_script_stopped_after_its_push_is_unknown_and_not_repeated() {
+    let server =
+        TestServer::builder().acl_user("producer", "secret", "~* &* +@all -sadd").start().await.unwrap();
+    let queue = queue();
+    let sender = Sender::builder(connect(&server.url()).await, queue.clone())
+        .dedup(Duration::from_hours(1))
+        .retries(3, Duration::from_millis(1))
+        .build();
+    let error = sender.send(message(1)).await.unwrap_err();
+    assert!(error.outcome_unknown(), "{error}");
+    assert_eq!(server.cli(&["LLEN", queue.keys().public()]).await.unwrap(), "1");
+}
+
+#[tokio::test]
+async fn everything_works_over_tls_with_a_hardened_server() {
+    let server = TestServer::builder()
+        .tls()
+        .default_user_off()
+        .acl_user("app", "secret", "~queue:* ~{queue:*}:* &{queue:*}:bell +@all -@admin -@dangerous")
+        .start()
+        .await
+        .unwrap();
+    let settings = ConnectionSettings::from_url(&server.url())
+        .unwrap()
+        .tls_ca_file(server.tls_ca_path().map(Into::into));
+    let connection = Connection::connect(&settings).await.unwrap();
+    all_ways(connection).await;
+}
+
+#[tokio::test]
+async fn everything_works_in_a_cluster() {
+    let cluster = TestCluster::start(3).await.unwrap();
+    let settings = ConnectionSettings::default()
+        .address(CsvList(cluster.urls().iter().map(|url| url.parse().unwrap()).collect()))
+        .mode(Mode::Cluster);
+    let connection = Connection::connect(&settings).await.unwrap();
+    all_ways(connection).await;
+}
+
+/// Sends to several queues in every way there is.
+async fn all_ways(connection: Connection) {
+    let queues: Vec<_> = (0..6).map(|_| queue()).collect();
+    let mut routes = Routes::new();
+    for (n, queue) in queues.iter().enumerate() {
+        routes = routes.with_route(Route::to(queue.clone()).kind(n.to_string()));
+    }
+    let build = || Sender::builder(connection.clone(), queues[0].clone()).routes(routes.clone());
+    let later = Timestamp::now() + Duration::from_hours(1);
+    for sender in
+        [build().build(), build().dedup(Duration::from_hours(1)).build(), build().max_length(1_000).build()]
+    {
+        let batch = (0..600).map(|n| message(n).with_kind((n % 6).to_string()));
+        let lanes = Lane::ALL.into_iter().map(|lane| message(0).with_priority(lane));
+        let delayed = [message(0).with_not_before(later)];
+        let results = sender.send_all(batch.chain(lanes).chain(delayed)).await;
+        for result in &results {
+            assert!(result.is_ok(), "{result:?}");
+        }
+        assert!(is_sent(&sender.send(message(1)).await));
+    }
+    for (n, queue) in queues.iter().enumerate() {
+        let length = connection.execute(Command::new("LLEN").key(queue.keys().public())).await.unwrap();
+        assert_eq!(length.as_int().unwrap(), 3 * if n == 0 { 102 } else { 100 });
+    }
 }
