@@ -169,7 +169,8 @@ impl Connection {
         if self.inner.pool.is_closed() {
             return Err(self.inner.pool.closed_error());
         }
-        Listener::start(Arc::clone(self.inner.pool.driver()), channel).await
+        let pool = &self.inner.pool;
+        Listener::start(Arc::clone(pool.driver()), channel, pool.closed()).await
     }
 
     /// The servers that hold data: all primaries of a cluster, else the one server.
@@ -226,7 +227,7 @@ impl Connection {
     }
 
     /// Closes all connections, for all clones: what is in flight gets a moment to finish, later calls fail with
-    /// [`Closed`](ErrorKind::Closed).
+    /// [`Closed`](ErrorKind::Closed). Listeners fall silent; a blocking call that is under way ends by its own timeout.
     pub async fn close(self) {
         self.inner.pool.close().await;
     }

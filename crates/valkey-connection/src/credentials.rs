@@ -1,6 +1,6 @@
 //! User and password at the moment they are needed: a password file is read at every login.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 
 use fred::error::{Error as FredError, ErrorKind as FredKind};
@@ -9,7 +9,7 @@ use valkey_config::Secret;
 
 use crate::settings::ConnectionSettings;
 
-/// Answers the driver's question for credentials. `Debug` shows no password (the driver logs its configuration).
+/// Answers the driver's question for credentials. `Debug` shows no password.
 pub(crate) struct Credentials {
     username: Option<String>,
     password: Option<Secret>,
@@ -24,6 +24,45 @@ impl Credentials {
             password_file: settings.password_file.clone(),
         }
     }
+
+    /// User and password as the driver has to be given them.
+    pub(crate) async fn read(&self) -> Result<(Option<String>, Option<String>), FredError> {
+        let password = match &self.password_file {
+            Some(path) => {
+                let text = tokio::fs::read_to_string(path).await.map_err(|error| {
+                    let path = path.display();
+                    FredError::new(
+                        FredKind::Auth,
+                        format!("the password file {path} is not readable: {error}"),
+                    )
+                })?;
+                // Editors and `echo` end a file with a newline, which is never part of the password.
+                Some(quoted(text.trim_end_matches(['\r', '\n'])))
+            }
+            None => match &self.password {
+                Some(password) => Some(quoted(password.expose())),
+                // Without any password the driver would not log in at all, and go on as the default user.
+                None => self.username.as_ref().map(|_| quoted("")),
+            },
+        };
+        Ok((self.username.as_deref().map(quoted), password))
+    }
+}
+
+/// The driver sends `HELLO 3 AUTH <user> <password>` as an inline command, split by the server at spaces: without quotes
+/// a password with a space is another one, and one with a line break is two commands.
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "\\x{byte:02x}");
+        }
+    }
+    out.push('"');
+    out
 }
 
 impl fmt::Debug for Credentials {
@@ -39,20 +78,7 @@ impl fmt::Debug for Credentials {
 #[async_trait::async_trait]
 impl CredentialProvider for Credentials {
     async fn fetch(&self, _server: Option<&Server>) -> Result<(Option<String>, Option<String>), FredError> {
-        let password = match &self.password_file {
-            Some(path) => {
-                let text = tokio::fs::read_to_string(path).await.map_err(|error| {
-                    FredError::new(
-                        FredKind::Auth,
-                        format!("the password file {} is not readable: {error}", path.display()),
-                    )
-                })?;
-                // Editors and `echo` end a file with a newline, which is never part of the password.
-                Some(text.trim_end_matches(['\r', '\n']).to_owned())
-            }
-            None => self.password.as_ref().map(|password| password.expose().to_owned()),
-        };
-        Ok((self.username.clone(), password))
+        self.read().await
     }
 }
 
@@ -64,5 +90,11 @@ mod tests {
     fn debug_shows_no_password() {
         let settings = ConnectionSettings::default().password(Some("canary".into()));
         assert!(!format!("{:?}", Credentials::new(&settings)).contains("canary"));
+    }
+
+    #[test]
+    fn everything_but_letters_and_digits_is_escaped() {
+        assert_eq!(quoted(""), r#""""#);
+        assert_eq!(quoted("a b\"\r\nü"), r#""a\x20b\x22\x0d\x0a\xc3\xbc""#);
     }
 }

@@ -200,11 +200,8 @@ impl DedicatedConnection {
         let limit = self.shared.settings().read_timeout;
         let socket = self.socket().await?;
         // Reconnected: the server knows us under another number.
-        while !matches!(socket.reconnects.try_recv(), Err(broadcast::error::TryRecvError::Empty)) {
+        while let Ok(_) | Err(broadcast::error::TryRecvError::Lagged(_)) = socket.reconnects.try_recv() {
             socket.ids.clear();
-            if socket.link.is_finished() {
-                break;
-            }
         }
         let node = if socket.link.is_clustered() {
             socket.link.client().cached_cluster_state().and_then(|routing| routing.get_server(slot).cloned())

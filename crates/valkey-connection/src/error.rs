@@ -136,6 +136,16 @@ impl Error {
         self.inner.kind == ErrorKind::Transient && self.inner.detail == REDIRECTION
     }
 
+    /// The same error for a connection that knows of no cluster: being sent elsewhere means that it should.
+    pub(crate) fn outside_cluster(mut self) -> Self {
+        if self.server_message().is_some_and(|message| message.starts_with("MOVED ")) {
+            self.inner.kind = ErrorKind::Configuration;
+            self.inner.detail = "the server belongs to a cluster: set mode to `cluster`".into();
+            self.inner.server_message = false;
+        }
+        self
+    }
+
     /// A reply that does not have the form the caller expects.
     pub(crate) fn unexpected(expected: &'static str, found: &'static str) -> Self {
         Self::new(

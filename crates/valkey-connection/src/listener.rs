@@ -40,11 +40,15 @@ pub struct Listener {
 }
 
 impl Listener {
-    pub(crate) async fn start(driver: Arc<Driver>, channel: &str) -> Result<Self, Error> {
+    pub(crate) async fn start(
+        driver: Arc<Driver>,
+        channel: &str,
+        closed: &CancellationToken,
+    ) -> Result<Self, Error> {
         let channel: Arc<str> = channel.into();
         let subscription = Subscription::open(&driver, &channel).await?;
         let (sender, bells) = mpsc::channel(WAITING);
-        let stop = CancellationToken::new();
+        let stop = closed.child_token();
         let guard = stop.clone().drop_guard();
         let name = Arc::clone(&channel);
         tokio::spawn(async move {
@@ -53,14 +57,14 @@ impl Listener {
         Ok(Self { bells, channel, _guard: guard })
     }
 
-    /// Waits for the next hint.
+    /// Waits for the next hint; for ever once the connection was closed.
     ///
     /// # Cancel safety
     /// Cancel safe: no hint is lost when the future is dropped.
     pub async fn recv(&mut self) -> Bell {
         match self.bells.recv().await {
             Some(bell) => bell,
-            // The task ends with its runtime only: there is nothing to say any more.
+            // The connection was closed, or the runtime of the task ended: nobody will ring any more.
             None => std::future::pending().await,
         }
     }

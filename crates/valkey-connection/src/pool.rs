@@ -102,6 +102,10 @@ impl Pool {
         &self.stats
     }
 
+    pub(crate) fn closed(&self) -> &CancellationToken {
+        &self.closed
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.is_cancelled()
     }
@@ -296,7 +300,14 @@ async fn observe(pool: &Pool, slot: &Slot, link: &Link) -> Cause {
         tokio::select! {
             event = errors.recv() => {
                 if let Ok((error, _)) = event {
-                    *slot.lock_error() = Some(pool.driver.connect_error(&error));
+                    let error = pool.driver.connect_error(&error);
+                    let refused = error.kind() == ErrorKind::Auth && !link.seems_connected();
+                    *slot.lock_error() = Some(error);
+                    if refused {
+                        // The driver would knock every five seconds; we do it less often.
+                        link.cut();
+                        return Cause::Auth;
+                    }
                 } else if link.is_finished() {
                     return Cause::Watchdog;
                 }
@@ -344,13 +355,17 @@ async fn observe(pool: &Pool, slot: &Slot, link: &Link) -> Cause {
 async fn replace(pool: &Pool, slot: &Slot, cause: Cause) {
     let settings = pool.driver.settings();
     let mut pause = Duration::from_millis(100);
+    if cause != Cause::Missing {
+        // After an outage many processes come back at the same time.
+        sleep(pause.mul_f64(rand::random())).await;
+    }
     loop {
         match pool.driver.connect().await {
             Ok(link) => {
                 let old = slot.link.swap(Some(Arc::new(link)));
                 *slot.lock_error() = None;
-                telemetry::reconnected(cause.as_str());
                 if let Some(old) = old {
+                    telemetry::reconnected(cause.as_str());
                     retire(old, cause, settings.read_timeout);
                 }
                 pool.changed.send_replace(());

@@ -44,7 +44,7 @@ settings! {
         /// What stands behind the address: `standalone`, `cluster` or `sentinel`. Not guessed, because a cluster node
         /// that is asked as a single server answers half of the keys with MOVED.
         pub mode: Mode = Mode::Standalone,
-        /// ACL user. Without one, the server's `default` user. Wins over the one in the URL.
+        /// ACL user; without a password it logs in with an empty one (`nopass`). Without a user, the server's `default` user. Wins over the one in the URL.
         pub username: Option<String>,
         /// Password. Wins over the one in the URL.
         pub password: Option<Secret>,
@@ -240,12 +240,9 @@ impl Validate for ConnectionSettings {
             "a CA file has no effect when nothing is verified: choose one",
         );
         check(
-            self.effective_username().is_none()
-                || self.effective_password().is_some()
-                || self.password_file.is_some()
-                || self.first().is_some_and(|url| url.username().is_some() && self.username.is_none()),
-            &["username", "password"],
-            "a user name without a password does not log in",
+            !self.uses_tls() || self.first().is_none_or(|url| url.path().is_none()),
+            &["address", "tls_enabled"],
+            "a Unix socket has no TLS",
         );
         found
     }

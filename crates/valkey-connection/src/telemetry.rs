@@ -12,7 +12,7 @@ pub const STORE_COMMAND_DURATION: &str = "valkit_store_command_duration_seconds"
 /// Counter, label `class`: see [`ErrorKind::as_str`](crate::ErrorKind::as_str).
 pub const STORE_ERRORS: &str = "valkit_store_errors_total";
 /// Counter, label `cause`: `lost` (reconnected in place), `watchdog` (a client that did not answer was replaced),
-/// `role_change`, `auth`, `missing` (there was no client to begin with).
+/// `role_change`, `auth`, `dedicated` and `listener` (theirs are always replaced).
 pub const STORE_RECONNECTS: &str = "valkit_store_reconnects_total";
 /// Counter: scripts sent in full because the server had forgotten them.
 pub const SCRIPT_RELOADS: &str = "valkit_script_reloads_total";

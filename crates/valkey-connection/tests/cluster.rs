@@ -189,6 +189,21 @@ async fn tls_works_with_every_node() {
 }
 
 #[tokio::test]
+async fn a_cluster_asked_as_a_single_server_says_what_is_wrong() {
+    let cluster = TestCluster::start(3).await.unwrap();
+    let single = ConnectionSettings::from_url(&cluster.urls()[0]).unwrap();
+    let connection = Connection::connect(&single).await.unwrap();
+    let keys = ["a", "b", "c", "d", "e", "f"];
+    let results = connection.execute_all(keys.iter().map(|key| lpush(key, "x")).collect()).await;
+    let errors: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+    assert!(!errors.is_empty());
+    for error in errors {
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+        assert!(error.to_string().contains("mode"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn one_seed_is_enough_to_find_the_rest() {
     let cluster = TestCluster::start(3).await.unwrap();
     let one = settings(&cluster).address(cluster.urls()[0].parse().unwrap());

@@ -227,7 +227,10 @@ impl Link {
                 Ok(Err(error)) => Err(errors::of_call(&error, limit)),
                 Err(_elapsed) => Err(errors::timed_out(limit)),
             };
-            result.map_err(|error| error.with_operation(operation).with_origin(&self.origin))
+            result.map_err(|error| {
+                let error = if self.clustered { error } else { error.outside_cluster() };
+                error.with_operation(operation).with_origin(&self.origin)
+            })
         }
     }
 

@@ -79,6 +79,15 @@ impl Driver {
     async fn connect_once(&self) -> Result<Link, Error> {
         let server = endpoint::server_config(&self.settings)?;
         let clustered = server.is_clustered();
+        // The driver would log in to the Sentinels with what its credential provider says, and forget theirs. With
+        // Sentinels it gets fixed credentials; a refused login makes us build a fresh client, which has fresh ones.
+        let (username, password, provider) = if server.is_sentinel() {
+            let (username, password) =
+                self.credentials.read().await.map_err(|error| self.connect_error(&error))?;
+            (username, password, None)
+        } else {
+            (None, None, Some(Arc::clone(&self.credentials) as _))
+        };
         let config = Config {
             // Applies to the first connect only: fail with the reason instead of retrying behind our back.
             fail_fast: true,
@@ -87,8 +96,9 @@ impl Driver {
             version: RespVersion::RESP3,
             database: self.database(),
             tls: self.tls.clone(),
-            credential_provider: Some(Arc::clone(&self.credentials) as _),
-            ..Config::default()
+            username,
+            password,
+            credential_provider: provider,
         };
         let client =
             Client::new(config, Some(self.performance()), Some(self.connection()), Some(reconnect_policy()));
