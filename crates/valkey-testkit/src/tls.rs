@@ -32,12 +32,9 @@ impl Authority {
         let doing = "writing the test certificates";
         let (issuer, ca, client) =
             Self::try_make().map_err(|error| TestkitError::Certificate(error.into()))?;
-        let directory = tempfile::Builder::new()
-            .prefix("valkey-testkit-tls-")
-            .tempdir()
-            .map_err(TestkitError::io(doing))?;
+        let directory = Directory::make().map_err(TestkitError::io(doing))?;
         let write = |name: &str, content: &str| {
-            let path = directory.path().join(name);
+            let path = directory.path.join(name);
             std::fs::write(&path, content).map(|()| path).map_err(TestkitError::io(doing))
         };
         Ok(Self {
