@@ -327,3 +327,38 @@ async fn a_node_that_became_a_replica_is_left() {
     until_ok(Duration::from_secs(5), || connection.execute(lpush("q", "z"))).await;
     assert_eq!(other.cli(&["LLEN", "q"]).await.unwrap(), "1");
 }
+
+#[tokio::test]
+async fn a_dedicated_connection_lives_on_the_runtime_it_was_made_on() {
+    let server = TestServer::shared().await;
+    let proxy = FaultProxy::start(&server.address()).await.unwrap();
+    let connection = Connection::connect(&brisk(&format!("valkey://{}", proxy.address()))).await.unwrap();
+    let key = unique_name("renewal");
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    // What a consumer does to renew its leases whatever its handlers do.
+    let renewals = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut dedicated = connection.dedicated().await.unwrap();
+            dedicated.execute(Command::new("INCR").key(&key)).await.unwrap();
+            ready.send(()).unwrap();
+            let started = Instant::now();
+            let mut renewed = 0;
+            while started.elapsed() < Duration::from_secs(2) {
+                // A lost connection is replaced on this runtime as well.
+                if renewed == 5 {
+                    proxy.drop_connections();
+                }
+                let asked = Instant::now();
+                renewed += i32::from(dedicated.execute(Command::new("INCR").key(&key)).await.is_ok());
+                assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            renewed
+        })
+    });
+    // The handshake needs this runtime no more; from here on a handler hogs it.
+    tokio::task::spawn_blocking(move || is_ready.recv()).await.unwrap().unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(renewals.join().unwrap() > 15);
+}
