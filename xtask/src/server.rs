@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,8 @@ impl Server {
         let child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
+            // A group of its own: Ctrl-C is for those who use the server, and they may need it once more.
+            .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start `{}`", run::shown(&command)))?;
         Ok(Self { url: String::new(), tether: Some(child) })
