@@ -5,29 +5,24 @@ mod lane;
 mod pump;
 mod report;
 mod resp;
+mod serve;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{TestkitError, port, runtime};
+use crate::{TestkitError, runtime};
 use cut::Shot;
 use lane::Cuts;
-use pump::{Pump, Weather};
+use pump::Weather;
 use report::Counters;
-use resp::Side;
+use serve::{accept, listen};
 
 pub use cut::{ArmedCut, Cut, CutOutcome, Target};
 pub use report::{ConnectionReport, Traffic};
-
-/// After a cut the server gets this long to act on what it got, before the client notices.
-const AFTERMATH: Duration = Duration::from_secs(1);
-const ATTEMPTS: u32 = 20;
 
 /// Stands between a client and a server, on a loopback port of its own, and does to their connections what the
 /// network does on a bad day. Dropping it closes them all.
@@ -224,168 +219,4 @@ impl FaultProxy {
     pub fn traffic(&self) -> Traffic {
         Traffic::sum(self.connections().into_iter())
     }
-}
-
-async fn listen() -> Result<TcpListener, TestkitError> {
-    let mut last = std::io::ErrorKind::AddrInUse.into();
-    for _ in 0..ATTEMPTS {
-        match TcpListener::bind((Ipv4Addr::LOCALHOST, port::free()?)).await {
-            Ok(listener) => return Ok(listener),
-            Err(error) => last = error,
-        }
-    }
-    Err(TestkitError::io("starting a proxy")(last))
-}
-
-/// Accepts connections until the proxy is dropped.
-async fn accept(
-    listener: TcpListener,
-    address: SocketAddr,
-    shared: Weak<Shared>,
-    mut orders: mpsc::UnboundedReceiver<(bool, oneshot::Sender<std::io::Result<()>>)>,
-) {
-    let mut listener = Some(listener);
-    loop {
-        tokio::select! {
-            biased;
-            order = orders.recv() => {
-                let Some((listening, done)) = order else { return };
-                let outcome = match (listening, &listener) {
-                    (true, None) => TcpListener::bind(address).await.map(|bound| listener = Some(bound)),
-                    (true, Some(_)) => Ok(()),
-                    (false, _) => {
-                        listener = None;
-                        Ok(())
-                    }
-                };
-                let _ = done.send(outcome);
-            },
-            accepted = next(listener.as_ref()) => {
-                let Some(shared) = shared.upgrade() else { return };
-                if let Ok((client, _)) = accepted {
-                    let (connection, upstream) = shared.admit();
-                    let (weather, drops) = (shared.weather.subscribe(), shared.drops.subscribe());
-                    tokio::spawn(serve(client, upstream, connection, weather, drops));
-                }
-            },
-        }
-    }
-}
-
-async fn next(listener: Option<&TcpListener>) -> std::io::Result<(TcpStream, SocketAddr)> {
-    match listener {
-        Some(listener) => listener.accept().await,
-        None => std::future::pending().await,
-    }
-}
-
-impl Shared {
-    /// Books a new connection and gives it the cuts that are meant for it.
-    fn admit(&self) -> (Arc<Connection>, String) {
-        let mut state = self.state.lock().expect("no holder panics");
-        let number = state.connections.len() as u64 + 1;
-        let mut cuts = Cuts::default();
-        let mut taken = false;
-        state.waiting.retain(|(cut, shot)| {
-            if shot.is_spent() {
-                return false;
-            }
-            let (meant, stays) = match cut.target {
-                Target::Any | Target::Every => (true, true),
-                Target::Current => (false, false),
-                Target::Next => (!std::mem::replace(&mut taken, true), false),
-                Target::Nth(nth) => (nth == number, nth > number),
-            };
-            if meant {
-                cuts.add(cut, shot, 0, 0);
-            }
-            stays || (cut.target == Target::Next && !meant)
-        });
-        let connection = Arc::new(Connection { counters: Counters::new(number), cuts: Mutex::new(cuts) });
-        state.connections.push(Arc::clone(&connection));
-        (connection, state.upstream.clone())
-    }
-}
-
-async fn serve(
-    mut client: TcpStream,
-    upstream: String,
-    connection: Arc<Connection>,
-    weather: watch::Receiver<Weather>,
-    mut drops: watch::Receiver<u64>,
-) {
-    let Connection { counters, cuts } = &*connection;
-    let number = counters.number;
-    let _ = client.set_nodelay(true);
-    let Ok(mut server) = TcpStream::connect(&upstream).await else {
-        let _ = client.set_zero_linger();
-        connection.close();
-        return;
-    };
-    let _ = server.set_nodelay(true);
-    let cut = {
-        let ((client_says, client_hears), (server_says, server_hears)) = (client.split(), server.split());
-        let mut requests = Pump {
-            side: Side::Request,
-            from: client_says,
-            to: server_hears,
-            cuts,
-            passed: &counters.requests,
-            weather: weather.clone(),
-        };
-        let mut replies = Pump {
-            side: Side::Reply,
-            from: server_says,
-            to: client_hears,
-            cuts,
-            passed: &counters.replies,
-            weather,
-        };
-        let requests = async {
-            match requests.run().await {
-                Some(cut) => Some(cut),
-                // A client that has said its last may still listen.
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            _ = drops.changed() => {
-                let _ = (client.set_zero_linger(), server.set_zero_linger());
-                connection.close();
-                return;
-            },
-            cut = requests => cut,
-            cut = replies.run() => cut,
-        }
-    };
-    if let Some(shot) = cut {
-        tracing::debug!(number, "cutting a connection");
-        let _ = server.shutdown().await;
-        let _ = tokio::time::timeout(AFTERMATH, swallow(&mut server)).await;
-        // Not a reset: what the client was given before the cut is to arrive.
-        let _ = client.shutdown().await;
-        drop((client, server));
-        connection.close();
-        shot.fired(number);
-        return;
-    }
-    connection.close();
-}
-
-impl Connection {
-    fn cuts(&self) -> std::sync::MutexGuard<'_, Cuts> {
-        self.cuts.lock().expect("no holder panics")
-    }
-
-    /// Forgets the cuts that still lay in wait on it: that is what tells their owners.
-    fn close(&self) {
-        self.counters.closed.store(true, Ordering::Release);
-        self.cuts().clear();
-    }
-}
-
-async fn swallow(server: &mut TcpStream) {
-    let mut bytes = [0; 4096];
-    while server.read(&mut bytes).await.is_ok_and(|count| count > 0) {}
 }
