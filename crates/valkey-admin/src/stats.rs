@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use futures::future::join_all;
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::SerializeStruct};
 use valkey_connection::{Command, Reply, ScriptCall};
 use valkey_envelope::{Envelope, Frame, Lane, QueueKeys, QueueName};
 
@@ -57,8 +57,8 @@ pub struct QueueStats {
     pub exists: bool,
 }
 
-/// Messages that can be taken now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+/// Messages that can be taken now. In JSON their sum comes along, as `total`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ready {
     /// Taken out of a blocking move, not yet claimed.
@@ -243,6 +243,20 @@ impl Ready {
     /// All of them.
     pub const fn total(&self) -> u64 {
         self.woken + self.redo + self.high + self.public + self.low
+    }
+}
+
+impl Serialize for Ready {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { woken, redo, high, public, low } = *self;
+        let mut object = serializer.serialize_struct("Ready", 6)?;
+        object.serialize_field("total", &self.total())?;
+        for (name, count) in
+            [("woken", woken), ("redo", redo), ("high", high), ("public", public), ("low", low)]
+        {
+            object.serialize_field(name, &count)?;
+        }
+        object.end()
     }
 }
 

@@ -51,7 +51,7 @@ pub(crate) struct Global {
     /// Settings from a TOML file with the tables [connection], [sender] and [receiver]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Read the environment of another program, such as VALKEY_SENDER_
+    /// Read the environment of another program, such as `VALKEY_SENDER_`
     #[arg(long, global = true, value_name = "PREFIX", default_value = "VALKEY_", hide_default_value = true)]
     pub(crate) env_prefix: String,
     /// No hints and no words on how it went
@@ -97,7 +97,7 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> Result<Exit, Failure> 
         Verb::Route(verb) => route::run(verb, context),
         Verb::Doctor(arguments) => doctor::run(arguments, context).await,
         Verb::Demo(arguments) => demo::run(arguments, context).await,
-        Verb::Completions(arguments) => completions::run(arguments, context),
+        Verb::Completions(arguments) => completions::run(&arguments, context),
         Verb::DemoConsumer(arguments) => demo::consume(arguments, context).await,
     }
 }

@@ -56,8 +56,7 @@ impl Context {
         }
         let colour =
             io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let mut child_arguments: Vec<OsString> =
-            vec!["--env-prefix".into(), prefix.as_str().into()];
+        let mut child_arguments: Vec<OsString> = vec!["--env-prefix".into(), prefix.as_str().into()];
         if let Some(file) = &global.config {
             child_arguments.extend(["--config".into(), file.into()]);
         }
@@ -143,7 +142,7 @@ pub(crate) fn is_interactive() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Logs of the libraries, on stderr: warnings, more with `-v`, or what RUST_LOG says.
+/// Logs of the libraries, on stderr: warnings, more with `-v`, or what `RUST_LOG` says.
 fn start_logging(verbose: u8) {
     let level = match verbose {
         0 => "warn",

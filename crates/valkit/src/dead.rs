@@ -44,7 +44,7 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> Result<Exit, Failure> 
 /// Which dead letters, by what they say of themselves.
 #[derive(Args, Clone)]
 pub(crate) struct Filter {
-    /// Only those that died for this reason: rejected, max_attempts, expired, crashed, undecodable, codec, panicked, ...
+    /// Only those that died for this reason: rejected, `max_attempts`, expired, crashed, undecodable, codec, panicked, ...
     #[arg(long)]
     reason: Option<String>,
     /// Only those that died since then: 2026-11-21T10:00:00Z, or 2h for two hours ago
@@ -112,7 +112,7 @@ struct Letter {
     meta: Option<DeadMeta>,
     message_id: Option<String>,
     #[serde(flatten)]
-    message: Message,
+    content: Message,
     #[serde(skip)]
     preview: String,
 }
@@ -131,7 +131,7 @@ impl Letter {
             whole,
             meta: letter.meta,
             message_id: envelope.as_ref().map(|envelope| envelope.id().to_string()),
-            message: text::message(&letter.bytes, whole),
+            content: text::message(&letter.bytes, whole),
             preview: text::preview(shown, 48),
         }
     }
@@ -146,7 +146,7 @@ impl Letter {
 struct Done {
     queue: QueueName,
     dry_run: bool,
-    done: u64,
+    total: u64,
     absent: u64,
     unreadable: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -157,24 +157,24 @@ impl Done {
     fn finish(
         queue: QueueName,
         dry_run: bool,
-        tally: Tally,
+        tally: &Tally,
         verb: &str,
         context: &Context,
     ) -> Result<Exit, Failure> {
         let done = Self {
             queue,
             dry_run,
-            done: tally.done(),
+            total: tally.done(),
             absent: tally.absent,
             unreadable: tally.unreadable,
             error: tally.failed.as_ref().map(ToString::to_string),
         };
         context.output.object(&done, || {
             let would = if dry_run { " (dry run: nothing was changed)" } else { "" };
-            format!("{} {verb}{would}\n", done.done)
+            format!("{} {verb}{would}\n", done.total)
         })?;
         if let Some(error) = done.error {
-            return Err(Failure::Partial(format!("stopped after {}: {error}", done.done)));
+            return Err(Failure::Partial(format!("stopped after {}: {error}", done.total)));
         }
         if done.unreadable > 0 {
             context.hint(&format!("{} were left: their stored form cannot be read", done.unreadable));
@@ -182,7 +182,7 @@ impl Done {
         if done.absent > 0 {
             context.hint(&format!("{} were not there (any more)", done.absent));
         }
-        match (done.done, done.absent + done.unreadable) {
+        match (done.total, done.absent + done.unreadable) {
             (_, 0) => Ok(Exit::Ok),
             (0, _) if done.unreadable == 0 => Ok(Exit::NotFound),
             (0, _) => Ok(Exit::Failed),
@@ -193,15 +193,13 @@ impl Done {
 
 /// An instant in milliseconds: RFC 3339, or a duration before now.
 fn instant(text: &str) -> Result<u64, String> {
-    let timestamp = match text.parse::<Timestamp>() {
-        Ok(timestamp) => timestamp,
-        Err(_) => {
-            let ago: Duration = valkey_config::parse_duration(text).map_err(|_| {
-                "expected a time like 2026-11-21T10:00:00Z, or a duration like 2h for two hours ago"
-                    .to_owned()
-            })?;
-            Timestamp::now().checked_sub(ago).map_err(|error| error.to_string())?
-        }
+    const EXPECTED: &str =
+        "expected a time like 2026-11-21T10:00:00Z, or a duration like 2h for two hours ago";
+    let timestamp = if let Ok(timestamp) = text.parse::<Timestamp>() {
+        timestamp
+    } else {
+        let ago: Duration = valkey_config::parse_duration(text).map_err(|_| EXPECTED)?;
+        Timestamp::now().checked_sub(ago).map_err(|error| error.to_string())?
     };
     u64::try_from(timestamp.as_millisecond()).map_err(|_| "no message died before 1970".to_owned())
 }

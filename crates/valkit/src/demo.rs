@@ -158,13 +158,11 @@ fn report(
     context: &Context,
 ) -> Result<(), Failure> {
     context.output.object(verdict, || {
-        let mut out = format!("\n{}\n", context.output.bold("the books"));
-        for (name, count, note) in verdict.lines() {
-            out.push_str(format!("{name:>12}  {count:>7}  {note}").trim_end());
-            out.push('\n');
-        }
-        out.push_str(&format!("\n{} in {}\n", verdict.judgement(), text::duration(verdict.took)));
-        out
+        let lines = verdict.lines();
+        let lines = lines.iter().map(|(name, count, note)| format!("{name:>12}  {count:>7}  {note}"));
+        let table: Vec<String> = lines.map(|line| format!("{}\n", line.trim_end())).collect();
+        let end = format!("{}\n\ntook {}", verdict.judgement(), text::duration(verdict.took));
+        format!("\n{}\n{}\n{end}\n", context.output.bold("the books"), table.concat())
     })?;
     let url = context.url()?;
     let look = format!("valkit --url {url} dead ls {queue}");

@@ -38,15 +38,16 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
 }
 
 fn render(diagnosis: &Diagnosis, context: &Context) -> String {
-    let mut out = String::new();
+    let mut parts = Vec::new();
     for finding in &diagnosis.findings {
         let head = format!("{} {}", finding.severity.as_str().to_uppercase(), finding.about);
-        out.push_str(&format!("{}: {}\n", context.output.bold(&printable(&head)), printable(&finding.what)));
-        out.push_str(&format!("    why   {}\n", printable(&finding.why)));
-        out.push_str(&format!("    do    {}\n\n", printable(&finding.remedy)));
+        let (what, why, remedy) =
+            (printable(&finding.what), printable(&finding.why), printable(&finding.remedy));
+        let head = context.output.bold(&printable(&head));
+        parts.push(format!("{head}: {what}\n    why   {why}\n    do    {remedy}\n\n"));
     }
     let count = |severity| diagnosis.findings.iter().filter(|finding| finding.severity == severity).count();
-    out.push_str(&format!(
+    parts.push(format!(
         "{} critical, {} warnings, {} unchecked, {} notes; looked at {} servers and {} queues\n",
         count(Severity::Critical),
         count(Severity::Warning),
@@ -55,5 +56,5 @@ fn render(diagnosis: &Diagnosis, context: &Context) -> String {
         diagnosis.servers.len(),
         diagnosis.queues.len(),
     ));
-    out
+    parts.concat()
 }

@@ -61,6 +61,7 @@ impl Output {
     }
 
     /// Names and values, one pair a line.
+    #[expect(clippy::unused_self, reason = "like the other forms of output, it is asked of the output")]
     pub(crate) fn pairs(&self, pairs: &[(&str, String)]) -> String {
         let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         let line =
@@ -79,7 +80,7 @@ impl Output {
     }
 
     /// Bytes as they are.
-    #[expect(clippy::unused_self, reason = "all that is written goes through the output")]
+    #[expect(clippy::unused_self, reason = "all data goes through the output")]
     pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
         out.write_all(bytes)

@@ -56,11 +56,15 @@ fn parts<const N: usize>(names: [&'static str; N]) -> impl TypedValueParser<Valu
 }
 
 /// The places of part names; `ready` stands for all that can be taken.
-fn places(names: &[String]) -> Vec<Place> {
+fn places(parts: &[String]) -> Vec<Place> {
     let mut places = Vec::new();
-    for name in names {
-        let named = if name == "ready" { Place::READY.to_vec() } else { name.parse().into_iter().collect() };
-        places.extend(named.into_iter().filter(|place| !places.contains(place)).collect::<Vec<_>>());
+    for part in parts {
+        let meant = if part == "ready" { Place::READY.to_vec() } else { part.parse().into_iter().collect() };
+        for place in meant {
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
     }
     places
 }
@@ -89,11 +93,11 @@ impl Done {
         let error = tally.failed.as_ref().map(ToString::to_string);
         let done = Self { queue, dry_run, places: tally.counts, total, error };
         context.output.object(&done, || {
-            let mut text: String =
-                done.places.iter().map(|(place, count)| format!("{count:>10}  {place}\n")).collect();
             let would = if dry_run { " (dry run: nothing was changed)" } else { "" };
-            text.push_str(&format!("{total:>10}  {verb}{would}\n"));
-            text
+            let mut lines: Vec<String> =
+                done.places.iter().map(|(place, count)| format!("{count:>10}  {place}\n")).collect();
+            lines.push(format!("{total:>10}  {verb}{would}\n"));
+            lines.concat()
         })?;
         match done.error {
             None => Ok(Exit::Ok),

@@ -58,9 +58,9 @@ struct Step {
 }
 
 pub(crate) fn run(verb: Verb, context: &Context) -> Result<Exit, Failure> {
-    let Verb::Test(test) = verb;
-    let name = test.routes.display();
-    let text = std::fs::read_to_string(&test.routes)
+    let Verb::Test(asked) = verb;
+    let name = asked.routes.display();
+    let text = std::fs::read_to_string(&asked.routes)
         .map_err(|error| Failure::io(format!("reading {name}"), error))?;
     let routes = Routes::from_toml(&text).map_err(|error| {
         Failure::usage(
@@ -68,7 +68,7 @@ pub(crate) fn run(verb: Verb, context: &Context) -> Result<Exit, Failure> {
             "a route has a queue and conditions on kind, headers and payload",
         )
     })?;
-    let explanation = routes.explain(&message(&test)?);
+    let explanation = routes.explain(&message(&asked)?);
     let steps = explanation.steps().iter().map(|step| Step {
         rule: step.rule().to_owned(),
         queue: step.queue().clone(),

@@ -60,6 +60,9 @@ pub(crate) struct Arguments {
     header: Vec<(String, String)>,
 }
 
+/// A message to be, and the line it came from if lines count.
+type Read = (Option<u64>, Vec<u8>);
+
 /// What became of one message.
 #[derive(Serialize)]
 struct Sent {
@@ -118,7 +121,7 @@ fn read(
     input: &Input,
     reader: &mut (dyn BufRead + Send),
     line: &mut u64,
-) -> Result<Vec<(Option<u64>, Vec<u8>)>, Failure> {
+) -> Result<Vec<Read>, Failure> {
     let wrong = |error| Failure::io(format!("reading {}", input.name()), error);
     if !arguments.ndjson {
         let mut all = Vec::new();
@@ -144,7 +147,7 @@ fn read(
 async fn send(
     arguments: &Arguments,
     sender: &Sender,
-    batch: Vec<(Option<u64>, Vec<u8>)>,
+    batch: Vec<Read>,
     summary: &mut Summary,
     context: &Context,
 ) -> Result<(), Failure> {
@@ -199,7 +202,7 @@ fn envelope(arguments: &Arguments, bytes: &[u8]) -> Result<Envelope, Failure> {
 async fn push(
     arguments: &Arguments,
     connection: &Connection,
-    batch: Vec<(Option<u64>, Vec<u8>)>,
+    batch: Vec<Read>,
     summary: &mut Summary,
     context: &Context,
 ) -> Result<(), Failure> {
@@ -278,24 +281,20 @@ impl Summary {
     }
 
     fn render(&self) -> String {
-        let id = self.messages.first().and_then(|sent| sent.id.as_deref()).unwrap_or("");
-        match (self.sent + self.scheduled + self.duplicate + self.shed + self.failed, self.messages.first()) {
-            (1, Some(only)) => format!("{} {id}\n", only.status).replace(" \n", "\n"),
-            _ => {
-                let parts = [
-                    ("sent", self.sent),
-                    ("scheduled", self.scheduled),
-                    ("duplicate", self.duplicate),
-                    ("shed", self.shed),
-                    ("failed", self.failed),
-                ];
-                let parts: Vec<String> = parts
-                    .iter()
-                    .filter(|(_, count)| *count > 0)
-                    .map(|(name, count)| format!("{name} {count}"))
-                    .collect();
-                format!("{}\n", parts.join(", "))
-            }
+        let counts = [
+            ("sent", self.sent),
+            ("scheduled", self.scheduled),
+            ("duplicate", self.duplicate),
+            ("shed", self.shed),
+            ("failed", self.failed),
+        ];
+        let total: u64 = counts.iter().map(|(_, count)| count).sum();
+        if let Some(only) = self.messages.first().filter(|_| total == 1) {
+            let line = format!("{} {}", only.status, only.id.as_deref().unwrap_or(""));
+            return format!("{}\n", line.trim_end());
         }
+        let counts = counts.iter().filter(|(_, count)| *count > 0);
+        let parts: Vec<String> = counts.map(|(name, count)| format!("{name} {count}")).collect();
+        format!("{}\n", parts.join(", "))
     }
 }

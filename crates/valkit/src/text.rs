@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Value, value::RawValue};
+use serde_json::value::RawValue;
 use valkey_envelope::Envelope;
 
 /// A duration in its two largest units: `4ms`, `12s`, `3m 5s`, `2h 10m`, `3d 4h`.
@@ -77,15 +77,12 @@ pub(crate) fn message(bytes: &[u8], whole: bool) -> Message {
     use base64::Engine as _;
     let envelope = if whole { Envelope::decode(bytes).ok() } else { None };
     let json = envelope.and_then(|_| serde_json::from_slice::<Box<RawValue>>(bytes).ok());
-    match json {
-        Some(json) => Message { envelope: Some(json), text: None, base64: None },
-        None => match std::str::from_utf8(bytes) {
-            Ok(text) => Message { envelope: None, text: Some(text.to_owned()), base64: None },
-            Err(_) => {
-                let base64 = base64::engine::general_purpose::STANDARD.encode(bytes);
-                Message { envelope: None, text: None, base64: Some(base64) }
-            }
-        },
+    let text = str::from_utf8(bytes).ok().filter(|_| json.is_none());
+    let base64 = json.is_none() && text.is_none();
+    Message {
+        envelope: json,
+        text: text.map(str::to_owned),
+        base64: base64.then(|| base64::engine::general_purpose::STANDARD.encode(bytes)),
     }
 }
 
@@ -103,10 +100,43 @@ pub(crate) struct Message {
     pub(crate) base64: Option<String>,
 }
 
-/// JSON, indented.
+/// JSON, indented. Nothing but the space between tokens changes: no number loses a digit, no key its place.
 pub(crate) fn pretty(json: &str) -> String {
-    let value: Result<Value, _> = serde_json::from_str(json);
-    value.ok().and_then(|value| serde_json::to_string_pretty(&value).ok()).unwrap_or_else(|| json.to_owned())
+    let mut out = String::with_capacity(json.len() * 2);
+    let (mut depth, mut in_string, mut escaped, mut opened) = (0usize, false, false, false);
+    let newline = |out: &mut String, depth: usize| {
+        out.push('\n');
+        out.extend(std::iter::repeat_n("  ", depth));
+    };
+    for c in json.chars() {
+        if in_string {
+            out.push(c);
+            in_string = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+            continue;
+        }
+        if c.is_ascii_whitespace() {
+            continue;
+        }
+        let closes = matches!(c, '}' | ']');
+        if closes {
+            depth = depth.saturating_sub(1);
+        }
+        // An empty object or array stays on its line; of deep ones not every level is worth an indent.
+        if opened != closes && (opened || closes) && depth <= 64 {
+            newline(&mut out, depth);
+        }
+        opened = matches!(c, '{' | '[');
+        depth += usize::from(opened);
+        in_string = c == '"';
+        out.push(c);
+        match c {
+            ',' if depth <= 64 => newline(&mut out, depth),
+            ':' => out.push(' '),
+            _ => {}
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -145,6 +175,22 @@ mod tests {
         assert_eq!(printable("a\tb\u{202e}ü"), "a\\tb\\u{202e}ü");
         assert_eq!(preview(b"\xff\x00long enough", 4), "\u{fffd}\\u{0}lo…");
         assert_eq!(preview(b"abc", 3), "abc");
+    }
+
+    #[test]
+    fn json_is_indented_and_nothing_else() {
+        let json = r#"{"b":[1,{"x":"a, {\"}"}],"a":{},"n":12345678901234567890.10 }"#;
+        let expected = r#"{
+  "b": [
+    1,
+    {
+      "x": "a, {\"}"
+    }
+  ],
+  "a": {},
+  "n": 12345678901234567890.10
+}"#;
+        assert_eq!(pretty(json), expected);
     }
 
     #[test]

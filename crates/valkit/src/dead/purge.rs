@@ -29,10 +29,10 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     let admin = context.admin().await?;
     let found = admin.purge_dead(&queue, &selection, Execution::DryRun, |_| ()).await?;
     if guard.dry_run || found.done() == 0 {
-        return Done::finish(queue, guard.dry_run, found, "dead letters to remove", context);
+        return Done::finish(queue, guard.dry_run, &found, "dead letters to remove", context);
     }
     let what = format!("This removes {} dead letters of queue {queue} for good", found.done());
     guard.confirm(&what, queue.as_str())?;
     let tally = admin.purge_dead(&queue, &selection, Execution::Run, |_| ()).await?;
-    Done::finish(queue, false, tally, "dead letters removed", context)
+    Done::finish(queue, false, &tally, "dead letters removed", context)
 }

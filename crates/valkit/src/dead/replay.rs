@@ -41,7 +41,7 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     Done::finish(
         queue,
         dry_run,
-        tally,
+        &tally,
         if dry_run { "dead letters to replay" } else { "dead letters replayed" },
         context,
     )

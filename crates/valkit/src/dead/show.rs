@@ -58,7 +58,9 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         match Envelope::decode(&bytes) {
             Ok(_) => out.push_str(&safe(&text::pretty(&String::from_utf8_lossy(&bytes)))),
             Err(error) => {
-                out.push_str(&format!("no envelope: {}\n", text::printable(&error.to_string())));
+                out.push_str("no envelope: ");
+                out.push_str(&text::printable(&error.to_string()));
+                out.push('\n');
                 out.push_str(&text::preview(&bytes, 2_000));
             }
         }

@@ -116,7 +116,7 @@ impl Books {
                 (false, None) => lost += 1,
                 (true, Some(reason)) => problems.push(format!("message {id} was acked and died ({reason})")),
                 (true, None) if expected.is_some() => {
-                    problems.push(format!("message {id} was acked, though it is {fate:?}"))
+                    problems.push(format!("message {id} was acked, though it is {fate:?}"));
                 }
                 (false, Some(reason)) if Some(reason) != expected.as_ref() => {
                     problems.push(format!("message {id}, which is {fate:?}, died ({reason})"));

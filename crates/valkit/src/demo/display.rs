@@ -37,7 +37,7 @@ impl Display {
         let settled = books.acked() + stats.dead;
         let (then, before) = self.last_count;
         if elapsed.saturating_sub(then) >= LINE_EVERY {
-            self.rate = settled.saturating_sub(before) as f64 / (elapsed - then).as_secs_f64();
+            self.rate = settled.saturating_sub(before) as f64 / elapsed.saturating_sub(then).as_secs_f64();
             self.last_count = (elapsed, settled);
         }
         let live = stats.consumers.iter().filter(|consumer| consumer.lease.is_live()).count();

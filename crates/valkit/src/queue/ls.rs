@@ -46,7 +46,7 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     spinner.enable_steady_tick(Duration::from_millis(100));
     let catalog = admin
         .queues(|progress| {
-            spinner.set_message(format!("{} queues in {} pages", progress.queues, progress.pages))
+            spinner.set_message(format!("{} queues in {} pages", progress.queues, progress.pages));
         })
         .await;
     spinner.finish_and_clear();
@@ -86,14 +86,14 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     }
 }
 
-fn state(stats: &QueueStats) -> String {
-    let full = stats.limits.max_length.is_some_and(|limit| stats.ready.total() + stats.delayed >= limit);
-    let states = [
-        (!stats.squatters.is_empty(), "foreign key"),
-        (stats.list_expires_in.is_some(), "expires"),
-        (stats.paused, "paused"),
+fn state(queue: &QueueStats) -> String {
+    let full = queue.limits.max_length.is_some_and(|limit| queue.ready.total() + queue.delayed >= limit);
+    let marks = [
+        (!queue.squatters.is_empty(), "foreign key"),
+        (queue.list_expires_in.is_some(), "expires"),
+        (queue.paused, "paused"),
         (full, "full"),
     ];
-    let on: Vec<&str> = states.into_iter().filter(|(on, _)| *on).map(|(_, name)| name).collect();
+    let on: Vec<&str> = marks.into_iter().filter(|(on, _)| *on).map(|(_, name)| name).collect();
     if on.is_empty() { "ok".to_owned() } else { on.join(", ") }
 }

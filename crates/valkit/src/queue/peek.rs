@@ -89,7 +89,7 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
             let page = admin.peek(&arguments.queue, &query).await?;
             total = before + page.total;
             let got = page.items.len() as u64;
-            rows.extend(page.items.into_iter().take(left as usize).map(Row::new));
+            rows.extend(page.items.into_iter().take(left as usize).map(|item| Row::new(&item)));
             match page.next {
                 Some(next) if left > got => skip = next,
                 _ => {
@@ -110,7 +110,7 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
 }
 
 impl Row {
-    fn new(item: Peeked) -> Self {
+    fn new(item: &Peeked) -> Self {
         let envelope = item.envelope().and_then(Result::ok);
         let shown = envelope.as_ref().map_or(&item.bytes[..], |envelope| envelope.payload().get().as_bytes());
         Self {

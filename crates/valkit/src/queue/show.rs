@@ -107,7 +107,7 @@ fn render(shown: &Shown, context: &Context) -> String {
         out.push_str(&context.output.table(&CONSUMERS, &stats.consumers));
         let more = stats.consumer_count.saturating_sub(stats.consumers.len() as u64);
         if more > 0 {
-            out.push_str(&format!("and {more} more\n"));
+            out.extend(["and ", &more.to_string(), " more\n"]);
         }
     }
     out

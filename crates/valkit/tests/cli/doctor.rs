@@ -1,0 +1,66 @@
+//! `valkit doctor`, `valkit completions`, `valkit --help`
+
+use valkey_testkit::TestServer;
+
+use crate::support::{Bench, valkit};
+
+#[tokio::test]
+async fn warnings_pass_unless_strict() {
+    let bench = Bench::new().await;
+    bench.push("x").await;
+    let text = bench.ok(&["doctor", &bench.queue]);
+    assert!(text.contains("no consumer is there") && text.contains("why") && text.contains("do  "), "{text}");
+    bench.valkit(&["doctor", &bench.queue, "--strict"]).assert().code(1);
+    let findings = bench.lines(&["doctor", &bench.queue]);
+    assert!(findings.iter().any(|finding| finding["severity"] == "warning"), "{findings:?}");
+    assert!(bench.json(&["doctor", &bench.queue])["findings"].is_array());
+}
+
+#[tokio::test]
+async fn a_critical_finding_fails() {
+    let server = TestServer::builder()
+        .config("maxmemory", "100mb")
+        .config("maxmemory-policy", "allkeys-lfu")
+        .start()
+        .await
+        .unwrap();
+    let done = valkit(&["doctor"]).env("VALKEY_URL", server.url()).assert().code(1);
+    assert!(String::from_utf8_lossy(&done.get_output().stdout).contains("allkeys-lfu"));
+}
+
+#[test]
+fn completions_for_every_shell() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let done = valkit(&["completions", shell]).assert().success();
+        let script = String::from_utf8_lossy(&done.get_output().stdout).into_owned();
+        assert!(script.contains("hand-back"), "{shell}");
+    }
+}
+
+#[test]
+fn help_teaches_at_every_verb() {
+    let verbs: [&[&str]; 15] = [
+        &[],
+        &["send"],
+        &["receive"],
+        &["queue", "ls"],
+        &["queue", "show"],
+        &["queue", "peek"],
+        &["queue", "purge"],
+        &["queue", "hand-back"],
+        &["dead", "ls"],
+        &["dead", "show"],
+        &["dead", "replay"],
+        &["dead", "purge"],
+        &["route", "test"],
+        &["doctor"],
+        &["demo"],
+    ];
+    for verb in verbs {
+        let done =
+            valkit(&[verb, &["--help"]].concat()).env("VALKEY_URL", "valkey://:hunter2@h").assert().success();
+        let help = String::from_utf8_lossy(&done.get_output().stdout).into_owned();
+        assert!(help.contains("Examples:"), "{verb:?}\n{help}");
+        assert!(!help.contains("hunter2") && !help.contains("demo-consumer"), "{help}");
+    }
+}

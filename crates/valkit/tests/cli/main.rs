@@ -1,0 +1,12 @@
+//! The command line as a script sees it: exit codes, stdout, stderr.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod dead;
+mod demo;
+mod doctor;
+mod exit_codes;
+mod queue;
+mod receive;
+mod route;
+mod send;
+mod support;

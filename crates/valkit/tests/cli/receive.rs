@@ -1,0 +1,147 @@
+//! `valkit receive`
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::support::Bench;
+
+#[tokio::test]
+async fn messages_are_printed_and_acked() {
+    let bench = Bench::new().await;
+    bench.push(r#"{"id":"go","payload":"eyJhIjoxfQ==","headers":{"k":"v"},"timestamp":"2026-01-02T03:04:05Z","ttl":0,"retries":2}"#).await;
+    bench.valkit(&["send", &bench.queue]).write_stdin("[1.50]").assert().success();
+    let out = bench.ok(&["receive", &bench.queue, "--count", "2", "--lease", "5s"]);
+    let lines: Vec<&str> = out.lines().collect();
+    let first: Value = serde_json::from_str(lines[0]).unwrap();
+    assert_eq!(
+        (&first["id"], &first["attempt"], &first["headers"]["k"]),
+        (&"go".into(), &3.into(), &"v".into())
+    );
+    assert_eq!(first["payload"]["a"], 1);
+    assert!(lines[1].contains("[1.50]"), "{}", lines[1]);
+    let stats = bench.json(&["queue", "ls", &bench.queue]);
+    assert!(
+        stats.as_array().unwrap().iter().all(|queue| queue["in_flight"] == 0 && queue["ready"]["total"] == 0),
+        "{stats}"
+    );
+}
+
+#[tokio::test]
+async fn no_more_is_taken_than_asked_for() {
+    let bench = Bench::new().await;
+    bench.send_numbers(20);
+    let lines = bench.ok(&["receive", &bench.queue, "-n", "3"]);
+    assert_eq!(lines.lines().count(), 3);
+    let rest = bench.ok(&["receive", &bench.queue, "--idle-exit", "500ms"]);
+    let payloads: Vec<Value> =
+        rest.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["payload"].clone()).collect();
+    assert_eq!(payloads, (3..20).map(Value::from).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_empty_queue_and_idle_exit() {
+    let bench = Bench::new().await;
+    let started = Instant::now();
+    assert_eq!(bench.ok(&["receive", &bench.queue, "--idle-exit", "300ms"]), "");
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn the_exit_code_of_the_program_decides() {
+    let bench = Bench::new().await;
+    for code in [0, 65, 75, 1] {
+        bench.valkit(&["send", &bench.queue]).write_stdin(code.to_string()).assert().success();
+    }
+    let script = "read code; exit $code";
+    let done = bench
+        .valkit(&["receive", &bench.queue, "--count", "4", "--exec", script])
+        .env("VALKEY_RETRY_DELAY", "1m")
+        .env("VALKEY_MAX_RETRY_DELAY", "5m")
+        .assert()
+        .success();
+    let stderr = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
+    assert!(stderr.contains("acked 1, retried 2, dead 1"), "{stderr}");
+    let stats = bench.json(&["queue", "show", &bench.queue]);
+    assert_eq!((&stats["dead"], &stats["in_flight"]), (&1.into(), &0.into()));
+    assert_eq!(stats["delayed"].as_u64().unwrap() + stats["ready"]["redo"].as_u64().unwrap(), 2);
+    let letter = &bench.lines(&["dead", "ls", &bench.queue])[0];
+    assert_eq!((&letter["reason"], &letter["envelope"]["payload"]), (&"rejected".into(), &65.into()));
+}
+
+#[tokio::test]
+async fn the_program_is_told_about_the_message() {
+    let bench = Bench::new().await;
+    bench
+        .valkit(&["send", &bench.queue, "--kind", "hello", "--id", "the-id", "--header", "x=ü"])
+        .write_stdin(r#"{"a":1}"#)
+        .assert()
+        .success();
+    let script = r#"echo "$VALKIT_QUEUE $VALKIT_ID $VALKIT_KIND $VALKIT_LANE $VALKIT_ATTEMPT $VALKIT_CRASHES $VALKIT_HEADERS $(cat)""#;
+    let out = bench.ok(&["receive", &bench.queue, "--count", "1", "--exec", script]);
+    assert_eq!(out, format!("{} the-id hello normal 1 0 {{\"x\":\"ü\"}} {{\"a\":1}}\n", bench.queue));
+}
+
+#[tokio::test]
+async fn a_program_that_does_not_read_its_input_may() {
+    let bench = Bench::new().await;
+    let large = format!("\"{}\"", "x".repeat(500_000));
+    bench.valkit(&["send", &bench.queue]).write_stdin(large).assert().success();
+    bench.ok(&["receive", &bench.queue, "--count", "1", "--exec", "true"]);
+    assert_eq!(
+        bench
+            .json(&["queue", "ls", &bench.queue])
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|q| q["dead"].as_u64().unwrap())
+            .sum::<u64>(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn sigterm_finishes_what_runs_and_hands_back_the_rest() {
+    let bench = Bench::new().await;
+    bench.send_numbers(5);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_valkit"))
+        .args(["receive", &bench.queue, "--exec", "echo begun; sleep 1; echo done"])
+        .env("VALKEY_URL", bench.server.url())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "begun");
+    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), "done");
+    assert!(lines.next().is_none());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let stats = bench.json(&["queue", "show", &bench.queue]);
+    assert_eq!(
+        (&stats["ready"]["total"], &stats["in_flight"], &stats["consumer_count"]),
+        (&4.into(), &0.into(), &0.into())
+    );
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_loses_nothing() {
+    let bench = Bench::new().await;
+    bench.send_numbers(50);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_valkit"))
+        .args(["receive", &bench.queue])
+        .env("VALKEY_URL", bench.server.url())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let stats = bench.json(&["queue", "show", &bench.queue]);
+    let left = stats["ready"]["total"].as_u64().unwrap() + stats["delayed"].as_u64().unwrap();
+    assert_eq!(left, 50, "{stats}");
+}

@@ -1,0 +1,93 @@
+//! `valkit send`
+
+use serde_json::Value;
+
+use crate::support::Bench;
+
+#[tokio::test]
+async fn a_payload_becomes_an_envelope() {
+    let bench = Bench::new().await;
+    let arguments = [
+        "send",
+        &bench.queue,
+        "--kind",
+        "registration",
+        "--header",
+        "a=b=c",
+        "--ttl",
+        "1h",
+        "--id",
+        "my-id",
+        "-o",
+        "json",
+    ];
+    let done = bench.valkit(&arguments).write_stdin(r#"{"login": "ünï"}"#).assert().success();
+    let receipt: Value = serde_json::from_slice(&done.get_output().stdout).unwrap();
+    assert_eq!((&receipt["sent"], &receipt["messages"][0]["id"]), (&1.into(), &"my-id".into()));
+    let envelope: Value = serde_json::from_str(&bench.cli(&["RPOP", &bench.public()]).await).unwrap();
+    assert_eq!(envelope["id"], "my-id");
+    assert_eq!(envelope["payload"]["login"], "ünï");
+    assert_eq!(envelope["kind"], "registration");
+    assert_eq!(envelope["headers"]["a"], "b=c");
+    assert_eq!(envelope["ttl"], 3_600_000_000_000_u64);
+}
+
+#[tokio::test]
+async fn raw_bytes_are_pushed_as_they_are() {
+    let bench = Bench::new().await;
+    let garbage = b"\xff\x00|\r\nnot an envelope";
+    bench.valkit(&["send", &bench.queue, "--raw"]).write_stdin(garbage).assert().success();
+    assert_eq!(bench.server.cli_raw(&["RPOP", &bench.public()], "").await.unwrap(), garbage);
+    bench
+        .valkit(&["send", &bench.queue, "--raw", "--ndjson", "--priority", "low"])
+        .write_stdin("a\nb\n\nc")
+        .assert()
+        .success();
+    assert_eq!(bench.cli(&["LRANGE", &bench.key("lane:low"), "0", "-1"]).await, "c\nb\na");
+}
+
+#[tokio::test]
+async fn lanes_and_delays() {
+    let bench = Bench::new().await;
+    bench.valkit(&["send", &bench.queue, "--priority", "high"]).write_stdin("1").assert().success();
+    let done = bench
+        .valkit(&["send", &bench.queue, "--delay", "1h", "-o", "ndjson"])
+        .write_stdin("1")
+        .assert()
+        .success();
+    assert!(String::from_utf8_lossy(&done.get_output().stdout).contains("scheduled"));
+    let stats = bench.json(&["queue", "show", &bench.queue]);
+    assert_eq!((&stats["ready"]["high"], &stats["delayed"]), (&1.into(), &1.into()));
+    bench.valkit(&["send", &bench.queue, "--priority", "urgent"]).write_stdin("1").assert().code(2);
+}
+
+#[tokio::test]
+async fn many_lines_from_a_file() {
+    let bench = Bench::new().await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let lines: Vec<String> = (0..1000).map(|i| format!("{{\"i\":{i}}}")).collect();
+    std::fs::write(file.path(), lines.join("\n")).unwrap();
+    let sent = bench.lines(&["send", &bench.queue, "--ndjson", "--file", file.path().to_str().unwrap()]);
+    assert_eq!(sent.len(), 1000);
+    assert_eq!((&sent[999]["line"], &sent[999]["status"]), (&1000.into(), &"sent".into()));
+    assert_eq!(bench.cli(&["LLEN", &bench.public()]).await, "1000");
+    let first: Value = serde_json::from_str(&bench.cli(&["LINDEX", &bench.public(), "-1"]).await).unwrap();
+    assert_eq!(first["payload"]["i"], 0);
+}
+
+#[tokio::test]
+async fn a_missing_file_is_named() {
+    let bench = Bench::new().await;
+    let done = bench.valkit(&["send", &bench.queue, "--file", "/does/not/exist"]).assert().code(1);
+    assert!(String::from_utf8_lossy(&done.get_output().stderr).contains("/does/not/exist"));
+}
+
+#[tokio::test]
+async fn settings_of_a_service_can_be_used() {
+    let bench = Bench::new().await;
+    let mut command = crate::support::valkit(&["send", &bench.queue, "--env-prefix", "VALKEY_SENDER_"]);
+    command.env("VALKEY_SENDER_ADDRESS", bench.server.url()).env("VALKEY_SENDER_PAYLOAD_FORM", "base64");
+    command.write_stdin("{}").assert().success();
+    let envelope: Value = serde_json::from_str(&bench.cli(&["RPOP", &bench.public()]).await).unwrap();
+    assert_eq!(envelope["payload"], "e30=");
+}
