@@ -77,6 +77,43 @@ async fn part_that_is_killed() {
     std::future::pending::<()>().await;
 }
 
+/// What `docker` says to these arguments; nothing where there is none.
+fn docker(arguments: &[&str]) -> String {
+    let output = Command::new("docker").args(arguments).output();
+    output.map(|output| String::from_utf8(output.stdout).unwrap().trim().to_owned()).unwrap_or_default()
+}
+
+#[test]
+fn the_next_process_removes_containers_of_a_dead_one() {
+    let mut part = Part::run("part_that_is_killed", &[]);
+    part.told("addresses ");
+    let name = format!("name=valkey-testkit-{}-", part.child.id());
+    let format = "{{.Image}} {{.Label \"valkey-testkit.owner\"}}";
+    let found = docker(&["ps", "--filter", &name, "--format", format]);
+    part.child.kill().unwrap();
+    part.child.wait().unwrap();
+    let Some((image, owner)) = found.lines().next().and_then(|line| line.split_once(' ')) else {
+        // Started from a binary: then there are no containers.
+        return;
+    };
+    let managed_by = "org.testcontainers.managed-by=testcontainers";
+    let owner = format!("valkey-testkit.owner={owner}");
+    let id = docker(&["create", "--label", managed_by, "--label", &owner, image]);
+    let of_nobody = docker(&["create", "--label", managed_by, image]);
+    let exists = |id: &str| {
+        !docker(&["ps", "--all", "--quiet", "--no-trunc", "--filter", &format!("id={id}")]).is_empty()
+    };
+    assert!(exists(&id) && exists(&of_nobody));
+    let mut next = Part::run("part_that_is_killed", &[]);
+    next.told("addresses ");
+    next.child.kill().unwrap();
+    next.child.wait().unwrap();
+    let (swept, spared) = (!exists(&id), exists(&of_nobody));
+    docker(&["rm", "--force", "--volumes", &id, &of_nobody]);
+    assert!(swept, "its owner is dead");
+    assert!(spared, "it is not ours");
+}
+
 #[test]
 fn without_any_engine_the_ways_out_are_named() {
     // No registry listens there, and no program is on that path.
