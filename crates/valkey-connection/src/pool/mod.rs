@@ -1,12 +1,14 @@
 //! A few multiplexed links, each with a watchdog that replaces it when it no longer answers.
 
+mod watchdog;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::{Driver, Link, Request};
@@ -89,7 +91,7 @@ impl Pool {
             closed,
         });
         for at in 0..size {
-            tokio::spawn(watchdog(Arc::clone(&pool), at));
+            tokio::spawn(watchdog::keep_filled(Arc::clone(&pool), at));
         }
         Ok(pool)
     }
@@ -264,152 +266,4 @@ impl Slot {
     fn lock_error(&self) -> std::sync::MutexGuard<'_, Option<Error>> {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Keeps one slot filled with a link that answers, until the pool is closed.
-async fn watchdog(pool: Arc<Pool>, at: usize) {
-    let closed = pool.closed.clone();
-    closed.run_until_cancelled(keep(&pool, &pool.slots[at])).await;
-}
-
-async fn keep(pool: &Pool, slot: &Slot) {
-    let mut cause = Cause::Missing;
-    loop {
-        if let Some(link) = slot.link.load_full() {
-            cause = observe(pool, slot, &link).await;
-            tracing::warn!(
-                server = pool.driver.origin().server,
-                cause = cause.as_str(),
-                "connection has to be replaced"
-            );
-        }
-        replace(pool, slot, cause).await;
-    }
-}
-
-/// Watches a link until there is a reason to replace it.
-async fn observe(pool: &Pool, slot: &Slot, link: &Link) -> Cause {
-    let settings = pool.driver.settings();
-    let (mut errors, mut reconnects) = (link.errors(), link.reconnects());
-    let mut misses = 0;
-    // A fresh link is not asked to leave again at once: a replica that answers READONLY to everything would be
-    // reconnected to for every single command.
-    let settled = Instant::now() + Duration::from_secs(1);
-    loop {
-        let pause = if misses == 0 { jittered(settings.probe_interval) } else { Duration::ZERO };
-        tokio::select! {
-            event = errors.recv() => {
-                if let Ok((error, _)) = event {
-                    let error = pool.driver.connect_error(&error);
-                    let refused = error.kind() == ErrorKind::Auth && !link.seems_connected();
-                    *slot.lock_error() = Some(error);
-                    if refused {
-                        // The driver would knock every five seconds; we do it less often.
-                        link.cut();
-                        return Cause::Auth;
-                    }
-                } else if link.is_finished() {
-                    return Cause::Watchdog;
-                }
-                continue;
-            }
-            event = reconnects.recv() => {
-                if event.is_ok() {
-                    telemetry::reconnected("lost");
-                    *slot.lock_error() = None;
-                    pool.changed.send_replace(());
-                    link.introduce(settings).await;
-                } else if link.is_finished() {
-                    return Cause::Watchdog;
-                }
-                continue;
-            }
-            () = slot.suspicion.notified() => {}
-            () = sleep(pause) => {}
-        }
-        if let Some(cause) = slot.take_verdict() {
-            tokio::time::sleep_until(settled).await;
-            slot.take_verdict();
-            return cause;
-        }
-        match link.probe(settings.probe_timeout).await {
-            Ok(()) => {
-                misses = 0;
-                *slot.lock_error() = None;
-            }
-            Err(error) => {
-                misses += 1;
-                if misses >= settings.probe_misses || link.is_finished() {
-                    return Cause::Watchdog;
-                }
-                if error.is_not_sent() {
-                    // The driver knows that it is not connected and is at it: no need to hurry.
-                    sleep(jittered(settings.probe_interval.min(Duration::from_secs(1)))).await;
-                }
-            }
-        }
-    }
-}
-
-/// Puts a fresh link into the slot, trying until it works. Ends early when the old one has come back by itself.
-async fn replace(pool: &Pool, slot: &Slot, cause: Cause) {
-    let settings = pool.driver.settings();
-    let mut pause = Duration::from_millis(100);
-    if cause != Cause::Missing {
-        // After an outage many processes come back at the same time.
-        sleep(pause.mul_f64(rand::random())).await;
-    }
-    loop {
-        match pool.driver.connect().await {
-            Ok(link) => {
-                let old = slot.link.swap(Some(Arc::new(link)));
-                *slot.lock_error() = None;
-                if let Some(old) = old {
-                    telemetry::reconnected(cause.as_str());
-                    retire(old, cause, settings.read_timeout);
-                }
-                pool.changed.send_replace(());
-                return;
-            }
-            Err(error) => {
-                telemetry::store_error(&error);
-                pool.stats.failed(&error);
-                tracing::warn!(%error, "connecting failed; trying again");
-                // The server logs every refused login, and only a person can make the next one succeed.
-                let longest = if error.kind() == ErrorKind::Auth { 10 } else { 5 };
-                *slot.lock_error() = Some(error);
-                sleep(jittered(pause)).await;
-                pause = (pause * 2).min(Duration::from_secs(longest));
-            }
-        }
-        if cause == Cause::Watchdog
-            && let Some(old) = slot.link.load_full()
-            && old.seems_connected()
-            && old.probe(settings.probe_timeout).await.is_ok()
-        {
-            *slot.lock_error() = None;
-            pool.changed.send_replace(());
-            return;
-        }
-    }
-}
-
-/// A link that answers may finish what is in flight; a dead one is cut at once, so that its callers learn of it.
-fn retire(old: Arc<Link>, cause: Cause, patience: Duration) {
-    if cause == Cause::Watchdog {
-        old.cut();
-        return;
-    }
-    tokio::spawn(async move {
-        let give_up = Instant::now() + patience;
-        while old.in_flight() > 0 && Instant::now() < give_up {
-            sleep(LOOK_AGAIN).await;
-        }
-        old.quit().await;
-    });
-}
-
-/// Between 80 % and 120 %, so that many processes do not knock at the same time.
-fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(rand::random_range(0.8..1.2))
 }
