@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use valkey_envelope::Lane;
-use valkey_sender::{Receipt, SendError};
+use valkey_envelope::{Lane, MessageId};
+use valkey_sender::{Receipt, SendError, Sender, SenderBuilder};
 use valkey_testkit::{Cut, CutOutcome, FaultProxy};
 
 use crate::rig::{Rig, is_sent, message};
@@ -62,36 +62,39 @@ async fn ids_are_forgotten_after_the_window_and_the_memory_expires_by_itself() {
     assert!(start.elapsed() >= window, "the id was forgotten after {:?}", start.elapsed());
 }
 
-/// Pushes one message while the connection is cut, and tells how often it arrived.
+/// Sends messages while the connection is cut, and tells which arrived.
 async fn send_cut(
     rig: &Rig,
     proxy: &FaultProxy,
-    sender: &valkey_sender::Sender,
-    id: &str,
+    sender: &Sender,
+    ids: &[&str],
     cut: Cut,
-) -> (Result<Receipt, SendError>, usize, CutOutcome) {
-    let armed = proxy.arm(cut.of_command(id.to_owned()));
-    let result = sender.send(message(1).with_id(id)).await;
+) -> (Vec<Result<Receipt, SendError>>, Vec<String>, CutOutcome) {
+    let armed = proxy.arm(cut.of_command(ids[0].to_owned()));
+    let results = match ids {
+        [id] => vec![sender.send(message(1).with_id(*id)).await],
+        ids => sender.send_all(ids.iter().map(|id| message(1).with_id(*id))).await,
+    };
     let outcome = armed.outcome().unwrap_or(CutOutcome::Missed);
     armed.disarm();
-    let arrived = rig.payloads(rig.keys.public()).await.len();
-    rig.cli(&["DEL", rig.keys.public()]).await;
-    (result, arrived, outcome)
+    let arrived = rig.ids(rig.keys.public()).await;
+    rig.ask("DEL", &[rig.keys.public()]).await;
+    (results, arrived, outcome)
 }
 
 #[tokio::test]
 async fn a_lost_reply_is_unknown_and_nothing_is_repeated_without_dedup() {
     let (rig, proxy) = Rig::behind_proxy().await;
     let sender = rig.sender();
-    let (result, arrived, _) = send_cut(&rig, &proxy, &sender, "lost-reply", Cut::reply_before(0)).await;
-    match result {
+    let (results, arrived, _) = send_cut(&rig, &proxy, &sender, &["lost-reply"], Cut::reply_before(0)).await;
+    match &results[0] {
         Err(error @ SendError::Unknown { deduplicated: false, .. }) => {
             assert!(error.outcome_unknown());
             assert!(error.to_string().contains("may double it"), "{error}");
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(arrived, 1);
+    assert_eq!(arrived, ["lost-reply"]);
 }
 
 #[tokio::test]
@@ -100,51 +103,112 @@ async fn a_lost_reply_is_sent_again_with_dedup_and_arrives_once() {
     let sender = rig.builder().dedup(HOUR).retries(3, Duration::from_millis(20)).build();
     // The script is known to the server, so that the cut hits a call that does the work.
     assert!(is_sent(&sender.send(message(0)).await));
-    rig.cli(&["DEL", rig.keys.public()]).await;
-    let (result, arrived, _) = send_cut(&rig, &proxy, &sender, "lost-reply", Cut::reply_before(0)).await;
-    assert!(is_duplicate(&result), "{result:?}");
-    assert_eq!(arrived, 1);
+    rig.ask("DEL", &[rig.keys.public()]).await;
+    let (results, arrived, _) = send_cut(&rig, &proxy, &sender, &["lost-reply"], Cut::reply_before(0)).await;
+    assert!(is_duplicate(&results[0]), "{results:?}");
+    assert_eq!(arrived, ["lost-reply"]);
 }
 
-/// A prime, so that the places wander over the fields of the protocol.
-const STRIDE: usize = 23;
+/// Each waits for its own connection to come back most of the time.
+const WORKERS: usize = 16;
 
-/// Cuts one send at many bytes of its request and of its reply, and checks the books each time.
-async fn cut_everywhere(rig: &Rig, proxy: &FaultProxy, sender: &valkey_sender::Sender, deduplicated: bool) {
-    assert!(is_sent(&sender.send(message(0)).await));
-    rig.cli(&["DEL", rig.keys.public()]).await;
-    for (side, new) in [("request", Cut::request_after as fn(u64) -> Cut), ("reply", Cut::reply_before)] {
-        let step = if side == "request" { STRIDE } else { 1 };
-        for (cuts, at) in (0..).step_by(step).enumerate() {
-            let id = format!("cut-{side}-{at:04}");
-            let (result, arrived, outcome) = send_cut(rig, proxy, sender, &id, new(at)).await;
-            let place = format!("{side} cut at byte {at}: {result:?}, arrived {arrived} times");
-            match &result {
-                Ok(Receipt::Sent { .. } | Receipt::Duplicate { .. }) => assert_eq!(arrived, 1, "{place}"),
+/// Which places of a command are cut.
+#[derive(Clone, Copy)]
+struct Places {
+    messages: usize,
+    /// Every so many bytes of the request; every byte of the reply.
+    step: usize,
+}
+
+/// Cuts a push at bytes of its request and of its reply, and checks the books each time.
+async fn cut_everywhere(places: Places, build: fn(SenderBuilder) -> SenderBuilder, deduplicated: bool) {
+    let workers: Vec<_> = (0..WORKERS)
+        .map(|worker| {
+            tokio::spawn(async move {
+                let (rig, proxy) = Rig::behind_proxy().await;
+                let sender = build(rig.builder().retries(8, Duration::from_millis(5))).build();
+                // The script is known to the server, so that the cut hits a call that does the work.
+                assert!(is_sent(&sender.send(message(0)).await));
+                rig.ask("DEL", &[rig.keys.public()]).await;
+                let requests =
+                    cut_one_side(&rig, &proxy, &sender, (places, worker), Cut::request_after, deduplicated);
+                let requests = requests.await;
+                let places = Places { step: 1, ..places };
+                let replies =
+                    cut_one_side(&rig, &proxy, &sender, (places, worker), Cut::reply_before, deduplicated);
+                (requests, replies.await)
+            })
+        })
+        .collect();
+    let (mut requests, mut replies) = (0, 0);
+    for worker in workers {
+        let (more_requests, more_replies) = worker.await.unwrap();
+        (requests, replies) = (requests + more_requests, replies + more_replies);
+    }
+    assert!(requests > 100 / places.step && replies > 3, "cut {requests} requests and {replies} replies");
+}
+
+async fn cut_one_side(
+    rig: &Rig,
+    proxy: &FaultProxy,
+    sender: &Sender,
+    (places, worker): (Places, usize),
+    cut: fn(u64) -> Cut,
+    deduplicated: bool,
+) -> usize {
+    let (mut at, mut cuts) = (worker * places.step, 0);
+    loop {
+        let ids: Vec<String> = (0..places.messages).map(|_| MessageId::new().to_string()).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let (results, mut arrived, outcome) = send_cut(rig, proxy, sender, &ids, cut(at as u64)).await;
+        let place = format!("{:?} cut: {:?}", cut(at as u64), results[0]);
+        arrived.sort();
+        let all = arrived.len();
+        arrived.dedup();
+        assert_eq!(arrived.len(), all, "something arrived twice: {place}");
+        for (id, result) in ids.iter().zip(&results) {
+            let is_there = arrived.iter().any(|arrived| arrived == id);
+            match result {
+                Ok(Receipt::Sent { .. } | Receipt::Duplicate { .. }) => assert!(is_there, "lost: {place}"),
                 Err(error) if error.outcome_unknown() => {
-                    assert!(!deduplicated, "a retry settles it: {place}");
-                    assert!(arrived <= 1, "{place}");
+                    assert!(!deduplicated, "a retry settles it: {place}")
                 }
-                _ => panic!("{place}"),
+                other => panic!("{other:?}: {place}"),
             }
-            if outcome == CutOutcome::Missed {
-                assert!(cuts > 0, "no place to cut was found: {place}");
-                break;
+        }
+        match outcome {
+            CutOutcome::Cut { .. } => {
+                cuts += 1;
+                at += WORKERS * places.step;
             }
+            // All went through uncut: the command has no such byte.
+            _ if results.iter().all(Result::is_ok) => return cuts,
+            // The cut before this one was still felt. Once more, then.
+            _ => {}
         }
     }
 }
 
+const EACH_BYTE: Places = Places { messages: 1, step: 1 };
+/// A prime, so that the places wander over the fields of the messages.
+const SAMPLED_BATCH: Places = Places { messages: 64, step: 331 };
+
 #[tokio::test]
 async fn a_plain_send_cut_anywhere_arrives_at_most_once_and_is_never_taken_for_sent() {
-    let (rig, proxy) = Rig::behind_proxy().await;
-    let sender = rig.builder().retries(5, Duration::from_millis(5)).build();
-    cut_everywhere(&rig, &proxy, &sender, false).await;
+    cut_everywhere(EACH_BYTE, |builder| builder, false).await;
 }
 
 #[tokio::test]
 async fn a_deduplicated_send_cut_anywhere_arrives_exactly_once() {
-    let (rig, proxy) = Rig::behind_proxy().await;
-    let sender = rig.builder().dedup(HOUR).retries(5, Duration::from_millis(5)).build();
-    cut_everywhere(&rig, &proxy, &sender, true).await;
+    cut_everywhere(EACH_BYTE, |builder| builder.dedup(HOUR), true).await;
+}
+
+#[tokio::test]
+async fn a_plain_batch_cut_anywhere_arrives_at_most_once_and_is_never_taken_for_sent() {
+    cut_everywhere(SAMPLED_BATCH, |builder| builder, false).await;
+}
+
+#[tokio::test]
+async fn a_deduplicated_batch_cut_anywhere_arrives_exactly_once() {
+    cut_everywhere(SAMPLED_BATCH, |builder| builder.dedup(HOUR), true).await;
 }

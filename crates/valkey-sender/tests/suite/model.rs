@@ -111,13 +111,13 @@ async fn play(steps: Vec<Step>) {
                 model.limit = limit;
                 match limit {
                     Some(limit) => {
-                        rig.cli(&["HSET", rig.keys.control(), "max_length", &limit.to_string()]).await
+                        rig.ask("HSET", &[rig.keys.control(), "max_length", &limit.to_string()]).await
                     }
-                    None => rig.cli(&["DEL", rig.keys.control()]).await,
+                    None => rig.ask("DEL", &[rig.keys.control()]).await,
                 };
             }
             Step::Pop(lane) => {
-                rig.cli(&["RPOP", rig.lane(lane)]).await;
+                rig.ask("RPOP", &[rig.lane(lane)]).await;
                 let lane = model.lane(lane);
                 if !lane.is_empty() {
                     lane.remove(0);
@@ -153,7 +153,7 @@ async fn play(steps: Vec<Step>) {
 fn the_script_agrees_with_the_model() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut runner =
-        TestRunner::new(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() });
+        TestRunner::new(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() });
     runner
         .run(&steps(), |steps| {
             runtime.block_on(play(steps));

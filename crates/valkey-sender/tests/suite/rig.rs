@@ -1,13 +1,16 @@
 //! A connection to the shared server and a queue of the test's own.
 
-use valkey_connection::{Connection, ConnectionSettings};
+use valkey_connection::{Command, Connection, ConnectionSettings, Reply};
 use valkey_envelope::{Envelope, Lane, QueueKeys, QueueName};
 use valkey_sender::{Receipt, SendError, Sender, SenderBuilder};
 use valkey_testkit::{FaultProxy, TestServer, unique_name};
 
 pub(crate) struct Rig {
     pub(crate) server: &'static TestServer,
+    /// What the sender under test uses.
     pub(crate) connection: Connection,
+    /// What the test looks with, past any proxy.
+    direct: Connection,
     pub(crate) queue: QueueName,
     pub(crate) keys: QueueKeys,
 }
@@ -17,7 +20,7 @@ impl Rig {
         let server = TestServer::shared().await;
         let connection = connect(&server.url()).await;
         let queue = queue();
-        Self { server, connection, keys: queue.keys(), queue }
+        Self { server, direct: connection.clone(), connection, keys: queue.keys(), queue }
     }
 
     /// The same, through a proxy.
@@ -28,8 +31,8 @@ impl Rig {
             ConnectionSettings::from_url(&format!("valkey://{}", proxy.address())).unwrap().pool_size(1);
         // Tests cut connections hundreds of times; that must not look like an outage.
         let connection = Connection::connect(&settings.breaker_failures(1_000_000)).await.unwrap();
-        let queue = queue();
-        (Self { server, connection, keys: queue.keys(), queue }, proxy)
+        let (queue, direct) = (queue(), connect(&server.url()).await);
+        (Self { server, connection, direct, keys: queue.keys(), queue }, proxy)
     }
 
     pub(crate) fn builder(&self) -> SenderBuilder {
@@ -44,8 +47,13 @@ impl Rig {
         self.server.cli(arguments).await.unwrap()
     }
 
-    pub(crate) async fn count(&self, command: &str, key: &str) -> usize {
-        self.cli(&[command, key]).await.parse().unwrap()
+    /// Asks the server, faster than through the command line.
+    pub(crate) async fn ask(&self, command: &'static str, arguments: &[&str]) -> Reply {
+        self.direct.execute(Command::new(command).args(arguments.iter().copied())).await.unwrap()
+    }
+
+    pub(crate) async fn count(&self, command: &'static str, key: &str) -> usize {
+        self.ask(command, &[key]).await.as_int().unwrap().try_into().unwrap()
     }
 
     pub(crate) async fn public_length(&self) -> usize {
@@ -54,19 +62,23 @@ impl Rig {
 
     /// The payloads of a list, in the order in which consumers get them.
     pub(crate) async fn payloads(&self, key: &str) -> Vec<String> {
-        let lines = self.cli(&["LRANGE", key, "0", "-1"]).await;
-        let mut payloads: Vec<String> = lines
-            .lines()
-            .map(|line| Envelope::decode(line.as_bytes()).unwrap().payload().get().to_owned())
-            .collect();
-        payloads.reverse();
-        payloads
+        self.messages(key).await.iter().map(|message| message.payload().get().to_owned()).collect()
+    }
+
+    /// The ids of the messages of a list.
+    pub(crate) async fn ids(&self, key: &str) -> Vec<String> {
+        self.messages(key).await.iter().map(|message| message.id().to_string()).collect()
+    }
+
+    async fn messages(&self, key: &str) -> Vec<Envelope> {
+        let listed = self.ask("LRANGE", &[key, "0", "-1"]).await.into_array().unwrap();
+        listed.into_iter().rev().map(|raw| Envelope::decode(&raw.into_bytes().unwrap()).unwrap()).collect()
     }
 
     /// Every key of this queue that exists.
     pub(crate) async fn existing_keys(&self) -> Vec<String> {
-        let found = self.cli(&["--scan", "--pattern", &format!("*{}*", self.queue)]).await;
-        let mut found: Vec<String> = found.lines().map(str::to_owned).collect();
+        let found = self.ask("KEYS", &[&format!("*{}*", self.queue)]).await.into_array().unwrap();
+        let mut found: Vec<String> = found.into_iter().map(|key| key.into_string().unwrap()).collect();
         found.sort();
         found
     }
