@@ -1,0 +1,231 @@
+//! Consumers that stand still beyond their lease (`SIGSTOP`) and wake up again: never two owners able to settle.
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/child.rs"]
+mod child;
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::join_all;
+use valkey_connection::Command;
+use valkey_receiver::{Delivery, Message, Receiver, ReceiverSettings};
+
+use child::{Part, Process, heed, say};
+use support::{Bed, soon, until};
+
+const LEASE: Duration = Duration::from_secs(1);
+
+fn settings() -> ReceiverSettings {
+    ReceiverSettings::default().lease(LEASE).retry_delay(Duration::ZERO)
+}
+
+/// Starts a child that takes `count` messages at once, and holds them.
+async fn holder(bed: &Bed, role: &str, count: u32) -> Process {
+    bed.push_numbers(count).await;
+    let mut process = Process::spawn(bed, role);
+    for _ in 0..count {
+        process.hear().await.unwrap();
+    }
+    process
+}
+
+/// What each consumer holds, but for its own count of takes.
+async fn in_flight(bed: &Bed) -> BTreeMap<Bytes, Bytes> {
+    let mut all = BTreeMap::new();
+    for cid in bed.consumers().await {
+        let hash = bed.ask(Command::new("HGETALL").key(bed.keys.inflight(&cid))).await;
+        let fields = hash.into_pairs().unwrap().into_iter();
+        let fields = fields.map(|(name, value)| (name.into_bytes().unwrap(), value.into_bytes().unwrap()));
+        all.extend(
+            fields
+                .filter(|(name, _)| name != "#")
+                .map(|(name, value)| (Bytes::from([cid.as_bytes(), b"/", &name].concat()), value)),
+        );
+    }
+    all
+}
+
+async fn receive(receiver: &Receiver, count: usize) -> Vec<Delivery> {
+    let mut deliveries = Vec::new();
+    for _ in 0..count {
+        deliveries.push(soon("a delivery", receiver.recv()).await.unwrap());
+    }
+    deliveries
+}
+
+#[tokio::test]
+async fn a_zombie_settles_nothing_and_works_on_under_a_new_name() {
+    let bed = Bed::new("stopped").await;
+    let mut zombie = holder(&bed, "hold", 10).await;
+    let [first_life] = bed.consumers().await.try_into().unwrap();
+    zombie.signal("STOP").await;
+
+    let heir = bed.receiver(settings()).await;
+    let taken = receive(&heir, 10).await;
+    assert!(taken.iter().all(|delivery| delivery.crashes() == 1 && delivery.attempt() == 1), "{taken:?}");
+    assert!(!bed.consumers().await.contains(&first_life), "reaped for good");
+    let held = in_flight(&bed).await;
+    assert_eq!(held.len(), 10);
+
+    zombie.signal("CONT").await;
+    zombie.tell("settle").await;
+    assert_eq!(zombie.until("settled").await, vec!["LeaseLost"; 10]);
+    assert_eq!(in_flight(&bed).await, held, "the heir's messages are as they were");
+    assert_eq!(bed.held_anywhere().await, 10);
+
+    for settled in join_all(taken.into_iter().map(Delivery::ack)).await {
+        settled.unwrap();
+    }
+    bed.until_empty().await;
+    let _ = heir.drain().await.unwrap();
+    let [second_life] = bed.consumers().await.try_into().unwrap();
+    assert_ne!(second_life, first_life);
+    bed.push_numbers(1).await;
+    assert_eq!(zombie.hear().await.unwrap(), "got 1 after 0");
+    zombie.tell("settle").await;
+    assert_eq!(zombie.until("settled").await, ["Ok"]);
+    bed.until_empty().await;
+    assert!(bed.dead().await.is_empty() && !zombie.has_ended());
+}
+
+#[tokio::test]
+async fn settles_of_a_former_life_do_not_touch_the_messages_of_the_next() {
+    let bed = Bed::new("stopped-twice").await;
+    let mut zombie = holder(&bed, "hold", 10).await;
+    zombie.signal("STOP").await;
+    let heir = bed.receiver(settings()).await;
+    for delivery in receive(&heir, 10).await {
+        delivery.ack().await.unwrap();
+    }
+    let _ = heir.drain().await.unwrap();
+
+    // In its second life the zombie counts its takes from one again: its old claims and its new ones share their names.
+    bed.push_numbers(10).await;
+    zombie.signal("CONT").await;
+    for number in 1..=10 {
+        assert_eq!(zombie.hear().await.unwrap(), format!("got {number} after 0"));
+    }
+    let held = in_flight(&bed).await;
+    assert_eq!(held.len(), 10);
+    zombie.tell("settle 10").await;
+    assert_eq!(zombie.until("settled").await, vec!["LeaseLost"; 10]);
+    assert_eq!(in_flight(&bed).await, held, "what it holds now is as it was");
+    zombie.tell("settle").await;
+    assert_eq!(zombie.until("settled").await, vec!["Ok"; 10]);
+    bed.until_empty().await;
+}
+
+#[tokio::test]
+async fn handlers_of_a_former_life_are_dropped_and_blame_nobody() {
+    let bed = Bed::new("stopped-serving").await;
+    let mut zombie = holder(&bed, "serve", 10).await;
+    zombie.signal("STOP").await;
+    let heir = bed.receiver(settings()).await;
+    let taken = receive(&heir, 10).await;
+    let _ = join_all(taken.into_iter().map(Delivery::ack)).await;
+    let _ = heir.drain().await.unwrap();
+    // It takes these under the same names as those it has to give up.
+    bed.push_numbers(10).await;
+    zombie.signal("CONT").await;
+    let mut lines = Vec::new();
+    for _ in 0..20 {
+        lines.push(zombie.hear().await.unwrap());
+    }
+    lines.sort_unstable();
+    let expected = (1..=10).map(|number| format!("got {number} after 0"));
+    let mut expected: Vec<String> = expected.chain(vec!["dropped".to_owned(); 10]).collect();
+    expected.sort_unstable();
+    assert_eq!(lines, expected, "each handler of the former life is dropped, none of this one");
+    assert_eq!(in_flight(&bed).await.len(), 10);
+    assert!(bed.dead().await.is_empty() && !zombie.has_ended());
+}
+
+#[tokio::test]
+async fn without_anybody_to_reap_it_a_sleeper_gives_back_uncounted() {
+    let bed = Bed::new("stopped-alone").await;
+    let mut sleeper = holder(&bed, "hold", 10).await;
+    let [first_life] = bed.consumers().await.try_into().unwrap();
+    sleeper.signal("STOP").await;
+    let deadline = bed.ask(Command::new("ZSCORE").key(bed.keys.consumers()).arg(first_life.as_str())).await;
+    let deadline = deadline.as_double().unwrap();
+    until("the end of its lease", async || {
+        let time = bed.ask(Command::new("TIME")).await.into_array().unwrap();
+        (time[0].as_int().unwrap() as f64 * 1000.0 > deadline).then_some(())
+    })
+    .await;
+    sleeper.signal("CONT").await;
+    for number in 1..=10 {
+        assert_eq!(
+            sleeper.hear().await.unwrap(),
+            format!("got {number} after 0"),
+            "in order, and nobody's crash"
+        );
+    }
+    sleeper.tell("settle 10").await;
+    assert_eq!(sleeper.until("settled").await, vec!["LeaseLost"; 10]);
+    sleeper.tell("settle").await;
+    assert_eq!(sleeper.until("settled").await, vec!["Ok"; 10]);
+    assert_ne!(bed.consumers().await, [first_life]);
+    bed.until_empty().await;
+}
+
+/// The one that is stopped.
+#[test]
+fn consumer_process() {
+    let Some(part) = Part::given() else { return };
+    part.play(async |part| {
+        let receiver = part.receiver(settings()).await;
+        match part.role.as_str() {
+            "hold" => hold(&receiver).await,
+            _ => {
+                let _ = receiver
+                    .serve(async |message: Message| {
+                        tell_got(&message);
+                        let _tell = Tell;
+                        std::future::pending::<()>().await;
+                    })
+                    .await;
+            }
+        }
+    });
+}
+
+/// Holds what it receives until told to settle all of it, or the first so many.
+async fn hold(receiver: &Receiver) {
+    let mut held = Vec::new();
+    let mut order = std::pin::pin!(heed());
+    loop {
+        tokio::select! {
+            delivery = receiver.recv() => {
+                let delivery = delivery.unwrap();
+                tell_got(delivery.message());
+                held.push(delivery);
+            }
+            line = &mut order => {
+                let Some(line) = line else { return };
+                order.set(heed());
+                let count = line.split_once(' ').map_or(held.len(), |(_, count)| count.parse().unwrap());
+                for settled in join_all(held.drain(..count).map(Delivery::ack)).await {
+                    say(settled.map_or_else(|error| format!("{error:?}"), |()| "Ok".to_owned()));
+                }
+                say("settled");
+            }
+        }
+    }
+}
+
+fn tell_got(message: &Message) {
+    say(format_args!("got {} after {}", message.payload_as::<u32>().unwrap(), message.crashes()));
+}
+
+/// Tells when it is dropped.
+struct Tell;
+
+impl Drop for Tell {
+    fn drop(&mut self) {
+        say("dropped");
+    }
+}
