@@ -334,9 +334,7 @@ impl Engine {
             hold = Hold::Suspect;
         }
         self.desk.learn_clock(now_ms);
-        for claim in claims {
-            self.deliver(claim);
-        }
+        self.deliver(claims);
         let now = Instant::now();
         let after = |ms: u64| now + Duration::from_millis(ms.saturating_sub(now_ms).saturating_add(1));
         self.outlook.knock = false;
@@ -359,12 +357,18 @@ impl Engine {
         }
     }
 
-    fn deliver(&mut self, claim: Claim) {
-        self.held.insert(&claim);
-        let claimed = Claimed { claim, epoch: Arc::clone(&self.epoch) };
-        if let Err(refused) = self.sink.try_send(claimed) {
-            // Nobody will ever fetch it: the receiver is gone.
-            refused.into_inner().settle(Disposition::HandBack, None);
+    fn deliver(&mut self, claims: Vec<Claim>) {
+        for claim in &claims {
+            self.held.insert(claim);
+        }
+        // Before the first one is out: who has fetched a message must not be told that nothing is held.
+        self.desk.held.send_replace(self.held.len());
+        for claim in claims {
+            let claimed = Claimed { claim, epoch: Arc::clone(&self.epoch) };
+            if let Err(refused) = self.sink.try_send(claimed) {
+                // Nobody will ever fetch it: the receiver is gone.
+                refused.into_inner().settle(Disposition::HandBack, None);
+            }
         }
     }
 }

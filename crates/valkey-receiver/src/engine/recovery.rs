@@ -83,9 +83,7 @@ impl Engine {
         let mut unknown: Vec<Claim> =
             present.into_values().filter(|claim| !self.held.contains(claim.field)).collect();
         unknown.sort_unstable_by_key(|claim| claim.field);
-        for claim in unknown {
-            self.deliver(claim);
-        }
+        self.deliver(unknown);
         self.outlook.knock = true;
     }
 }
