@@ -83,8 +83,8 @@ impl Sender {
         }
     }
 
-    /// Sends many messages in one round trip (and one more for each 256 or 512 messages, or 1 MiB, if the queue is
-    /// bounded), each with its own result, in the order given.
+    /// Sends many messages in one round trip (one for each 256 messages or 1 MiB where the queue has a max
+    /// length), each with its own result, in the order given.
     ///
     /// Messages of one lane keep their order in the queue as long as none of them is retried.
     ///

@@ -171,7 +171,7 @@ async fn cut_one_side(
             match result {
                 Ok(Receipt::Sent { .. } | Receipt::Duplicate { .. }) => assert!(is_there, "lost: {place}"),
                 Err(error) if error.outcome_unknown() => {
-                    assert!(!deduplicated, "a retry settles it: {place}")
+                    assert!(!deduplicated, "a retry settles it: {place}");
                 }
                 other => panic!("{other:?}: {place}"),
             }
