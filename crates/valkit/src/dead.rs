@@ -228,6 +228,7 @@ mod tests {
         assert_eq!(instant("1970-01-01T00:00:01Z"), Ok(1_000));
         let hour_ago = instant("1h").map(|ms| Timestamp::now().as_millisecond().unsigned_abs() - ms);
         assert!(hour_ago.is_ok_and(|ms| (3_600_000..3_601_000).contains(&ms)));
+        assert!(instant("30d").is_ok());
         assert!(instant("yesterday").is_err());
         assert!(instant("1960-01-01T00:00:00Z").is_err());
     }

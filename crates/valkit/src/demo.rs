@@ -68,8 +68,9 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     ));
 
     let played = tokio::select! {
-        played = play(&arguments, context, &connection, &admin, &queue) => played,
+        biased;
         () = stop.drain.cancelled() => Err(Failure::Failed("interrupted".into())),
+        played = play(&arguments, context, &connection, &admin, &queue) => played,
     };
     // Also what went wrong leaves nothing behind.
     if !arguments.keep {

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, IsTerminal, Read},
     path::PathBuf,
 };
 
@@ -22,6 +22,11 @@ impl Input {
 
     pub(crate) fn name(&self) -> String {
         self.0.as_ref().map_or_else(|| "stdin".to_owned(), |path| path.display().to_string())
+    }
+
+    /// Whether somebody has to type it.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.0.is_none() && io::stdin().is_terminal()
     }
 
     pub(crate) fn open(&self) -> Result<Box<dyn BufRead + Send>, Failure> {

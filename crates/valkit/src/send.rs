@@ -96,6 +96,9 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         Sender::builder(connection.clone(), arguments.queue.clone()).settings(&settings.sender).build();
     let mut summary = Summary { queue: arguments.queue.to_string(), ..Summary::default() };
     let input = Input::new(arguments.file.clone());
+    if input.is_terminal() {
+        context.hint("type the payload, then Ctrl-D; --file FILE reads it from a file");
+    }
     let mut reader = input.open()?;
     let mut line = 0;
     loop {
@@ -276,7 +279,11 @@ impl Summary {
             (None, _) if self.shed == 0 => Ok(Exit::Ok),
             (None, 0) => Ok(Exit::Failed),
             (Some(failure), 0) => Err(failure),
-            _ => Err(Failure::Partial(format!("{} messages were not sent", self.failed + self.shed))),
+            _ => Err(Failure::Partial(format!(
+                "{} of {} messages were not sent",
+                self.failed + self.shed,
+                done + self.failed + self.shed
+            ))),
         }
     }
 

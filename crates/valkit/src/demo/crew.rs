@@ -38,6 +38,8 @@ impl Crew {
                 .args(context.child_arguments())
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
+                // Ctrl-C is for the demo, which ends them in order.
+                .process_group(0)
                 .kill_on_drop(true)
                 .spawn()
                 .map_err(|error| Failure::io(format!("starting {}", program.display()), error))?;

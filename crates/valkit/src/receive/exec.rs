@@ -2,7 +2,11 @@
 
 use std::process::{ExitStatus, Stdio};
 
-use tokio::{io::AsyncWriteExt, process::Command};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::{
+    io::AsyncWriteExt,
+    process::{Child, Command},
+};
 use tokio_util::sync::CancellationToken;
 use valkey_receiver::{Delivery, Outcome};
 
@@ -28,12 +32,15 @@ pub(super) async fn exec(delivery: &Delivery, command: &str, now: &CancellationT
         )
         .env("VALKIT_HEADERS", headers)
         .stdin(Stdio::piped())
+        // A group of its own: Ctrl-C at a terminal ends us in peace, it does not hit what is to be finished.
+        .process_group(0)
         .kill_on_drop(true)
         .spawn();
     let mut child = match spawned {
         Ok(child) => child,
         Err(error) => return Outcome::nack(format!("sh could not be started: {error}")),
     };
+    let group = Group::of(&child);
     let payload = payload(delivery);
     let mut stdin = child.stdin.take();
     let run = async {
@@ -50,12 +57,40 @@ pub(super) async fn exec(delivery: &Delivery, command: &str, now: &CancellationT
         () = now.cancelled() => return Outcome::nack("given up at the second signal"),
     };
     match ended {
-        Ok(status) => outcome(status),
+        Ok(status) => {
+            // What the program left running in the background is its own affair.
+            group.spare();
+            outcome(status)
+        }
         Err(error) => Outcome::nack(format!("waiting for the program: {error}")),
     }
 }
 
-/// The bytes a program gets: those that were sent as such, otherwise the JSON.
+/// The processes of a program, killed together unless it came to its end: `sh` alone would leave orphans at work.
+struct Group(Option<Pid>);
+
+// === impl Group ===
+
+impl Group {
+    fn of(leader: &Child) -> Self {
+        Self(leader.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
+    }
+
+    fn spare(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // Gone already is as good.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+/// What a program gets: the JSON of the payload, to the last digit.
 fn payload(delivery: &Delivery) -> Vec<u8> {
     delivery.envelope().payload().get().as_bytes().to_vec()
 }

@@ -145,3 +145,31 @@ async fn a_reader_that_goes_away_loses_nothing() {
     let left = stats["ready"]["total"].as_u64().unwrap() + stats["delayed"].as_u64().unwrap();
     assert_eq!(left, 50, "{stats}");
 }
+
+#[tokio::test]
+async fn the_second_signal_kills_the_program_and_what_it_started() {
+    let bench = Bench::new().await;
+    bench.send_numbers(1);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_valkit"))
+        .args(["receive", &bench.queue, "--exec", "sleep 1000 & echo $!; wait"])
+        .env("VALKEY_URL", bench.server.url())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let sleeper = lines.next().unwrap().unwrap();
+    let signal = || Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    signal();
+    std::thread::sleep(Duration::from_millis(200));
+    signal();
+    // Its end closes the pipe, which the sleeper holds open too.
+    assert!(lines.next().is_none());
+    let alive = Command::new("kill").args(["-0", &sleeper]).stderr(Stdio::null()).status().unwrap().success();
+    let zombie =
+        std::fs::read_to_string(format!("/proc/{sleeper}/stat")).is_ok_and(|stat| stat.contains(") Z"));
+    assert!(!alive || zombie);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let stats = bench.json(&["queue", "show", &bench.queue]);
+    assert_eq!(stats["ready"]["total"].as_u64().unwrap() + stats["delayed"].as_u64().unwrap(), 1, "{stats}");
+}
