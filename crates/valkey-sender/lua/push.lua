@@ -1,5 +1,5 @@
 #!lua
--- push: envelopes -> lanes or delayed set of one queue, each item accepted, scheduled, duplicate or full.
+-- transition  envelopes -> lanes or delayed set of one queue; each item is pushed, scheduled, duplicate or full
 --
 -- KEYS  1 public list        2 high lane         3 low lane          4 delayed set
 --       5 control hash       6 dedup generation g                    7 dedup generation g-1
