@@ -1,11 +1,13 @@
 //! One argument of a command, as the bytes that go on the wire.
 
+use std::fmt;
+
 use bytes::Bytes;
 use fred::types::Value;
 
 /// One argument of a [`Command`](crate::Command) or [`ScriptCall`](crate::ScriptCall).
 ///
-/// [`Bytes`], `String` and `Vec<u8>` are taken over without copying; borrowed data is copied once.
+/// `Debug` shows the length only. [`Bytes`], `String` and `Vec<u8>` are taken over without copying; borrowed data is copied once.
 ///
 /// ```
 /// use valkey_connection::Arg;
@@ -14,7 +16,7 @@ use fred::types::Value;
 /// assert_eq!(Arg::from(42_u64).as_bytes(), b"42");
 /// assert_eq!(Arg::from(0.5).as_bytes(), b"0.5");
 /// ```
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Arg(Bytes);
 
 impl Arg {
@@ -26,6 +28,13 @@ impl Arg {
     /// An argument from a literal, without a copy.
     pub const fn from_static(literal: &'static str) -> Self {
         Self(Bytes::from_static(literal.as_bytes()))
+    }
+}
+
+/// The length only: most arguments are somebody's data.
+impl fmt::Debug for Arg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Arg({} bytes)", self.0.len())
     }
 }
 
@@ -112,6 +121,12 @@ mod tests {
         assert_eq!(Arg::from(-7_i64).as_bytes(), b"-7");
         assert_eq!(Arg::from(1_700_000_000.123_456_f64).as_bytes(), b"1700000000.123456");
         assert_eq!(Arg::from(f64::NEG_INFINITY).as_bytes(), b"-inf");
+    }
+
+    #[test]
+    fn debug_shows_no_content() {
+        let command = crate::Command::new("LPUSH").key("q").arg("canary");
+        assert!(!format!("{command:?}").contains("canary"));
     }
 
     #[test]

@@ -39,7 +39,7 @@ const BY_ERR_TEXT: &[(&str, ErrorKind)] = &[
     ("DB index is out of range", ErrorKind::Configuration),
     ("SELECT is not allowed in cluster mode", ErrorKind::Configuration),
     ("This instance has cluster support disabled", ErrorKind::Configuration),
-    ("max number of clients reached", ErrorKind::Transient),
+    ("max number of clients", ErrorKind::Transient),
     // The slot is moving. What the script did before it stays done; with every key declared it is a clean TRYAGAIN.
     ("Script attempted to access a non local key", ErrorKind::Transient),
     ("Script attempted to access keys that do not hash to the same slot", ErrorKind::CrossSlot),
@@ -79,7 +79,7 @@ pub(crate) fn classify(message: &str) -> (ErrorKind, Progress) {
 /// Whether the message carries the suffix the server adds to errors that escape a script
 /// (`... script: <sha>, on @user_script:3.`).
 fn is_from_script(message: &str) -> bool {
-    message.contains(" script: ") && message.contains("@user_script:") || message.contains("user_script:")
+    message.contains("user_script:")
 }
 
 /// Servers before 7.0 wrap the error of a script: `Error running script (call to f_<sha>): @user_script:1: <it>`.
@@ -125,6 +125,7 @@ mod tests {
             ("TRYAGAIN Multiple keys request during rehashing of slot", ErrorKind::Transient),
             ("CLUSTERDOWN Hash slot not served", ErrorKind::Transient),
             ("ERR max number of clients reached", ErrorKind::Transient),
+            ("ERR max number of clients + cluster connections reached", ErrorKind::Transient),
             ("READONLY You can't write against a read only replica.", ErrorKind::RoleChange),
             (
                 "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",

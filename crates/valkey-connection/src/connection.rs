@@ -116,10 +116,13 @@ impl Connection {
     /// # Cancel safety
     /// As [`execute`](Self::execute).
     pub async fn invoke(&self, call: ScriptCall) -> Result<Reply, Error> {
+        let started = Instant::now();
         match self.run(self.by_hash(&call)).await {
             Err(error) if error.kind() == ErrorKind::NoScript => {
                 telemetry::script_reloaded(call.name());
-                self.run(self.by_source(&call)).await
+                let mut request = self.by_source(&call);
+                request.timeout = remaining(request.timeout, started);
+                self.run(request).await
             }
             result => result,
         }

@@ -21,8 +21,8 @@ use crate::telemetry;
 /// A connection with a socket of its own (one per node in a cluster). Not `Clone`, and calls take `&mut self`: what
 /// blocks here blocks nobody else.
 ///
-/// After a timeout or a lost connection the socket is thrown away and the next call runs on a fresh one. Errors are
-/// reported, never waited out.
+/// After a timeout or a lost connection the socket is thrown away and the next call runs on a fresh one, which may take
+/// up to `dial_timeout` on top of the call's own. Errors are reported, never waited out: pause before trying again.
 ///
 /// ```no_run
 /// # use std::time::Duration;

@@ -217,7 +217,7 @@ impl Error {
         self.inner.server_message.then_some(self.inner.detail.as_ref())
     }
 
-    /// The command or script that failed, such as `LPUSH` or `script take`; empty while connecting.
+    /// The command that failed, such as `LPUSH`, or the name of the script; empty while connecting.
     pub fn operation(&self) -> &str {
         &self.inner.operation
     }

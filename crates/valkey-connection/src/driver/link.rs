@@ -191,9 +191,13 @@ impl Link {
         if !self.clustered {
             return self.call_once(request).await;
         }
-        let again = request.clone();
+        let deadline = Instant::now() + request.timeout;
+        let mut again = request.clone();
         match self.call_once(request).await {
-            Err(error) if error.is_redirection() => Box::pin(self.follow(again)).await,
+            Err(error) if error.is_redirection() => {
+                again.timeout = deadline.saturating_duration_since(Instant::now());
+                Box::pin(self.follow(again)).await
+            }
             result => result,
         }
     }
