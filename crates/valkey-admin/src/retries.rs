@@ -126,4 +126,32 @@ mod tests {
         let raw = Envelope::new("x").unwrap().with_retries(u32::MAX).encode().unwrap();
         assert_eq!(Envelope::decode(&add(&raw, 3)).unwrap().retries(), u32::MAX);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn all_but_the_number_survives_whatever_the_envelope_holds(
+            name in "\\PC{1,12}",
+            value in "\\PC{0,40}",
+            payload in "\\PC{0,40}",
+            retries in 0u32..1000,
+            attempts in 1u32..1000,
+        ) {
+            let envelope = Envelope::new(&payload)
+                .unwrap()
+                .with_header(name.as_str(), value.as_str())
+                .with_metadata(name.as_str(), value.as_str())
+                .with_retries(retries);
+            let raw = envelope.encode().unwrap();
+            let expected = envelope.with_retries(retries + attempts);
+            proptest::prop_assert_eq!(Envelope::decode(&add(&raw, attempts)).unwrap(), expected);
+        }
+
+        #[test]
+        fn no_bytes_make_it_fail(raw in proptest::collection::vec(proptest::num::u8::ANY, 0..200), attempts in 0u32..3) {
+            let raw = Bytes::from(raw);
+            if Envelope::decode(&raw).is_err() {
+                proptest::prop_assert_eq!(add(&raw, attempts), raw);
+            }
+        }
+    }
 }

@@ -4,6 +4,7 @@
 mod control;
 mod dead;
 mod doctor;
+mod engines;
 mod hand_back;
 mod look;
 mod purge;

@@ -29,7 +29,11 @@ impl Bench {
     }
 
     pub(crate) async fn at(url: &str) -> Self {
-        let connection = Connection::connect(&ConnectionSettings::from_url(url).unwrap()).await.unwrap();
+        Self::with(&ConnectionSettings::from_url(url).unwrap()).await
+    }
+
+    pub(crate) async fn with(settings: &ConnectionSettings) -> Self {
+        let connection = Connection::connect(settings).await.unwrap();
         let queue: QueueName = unique_name("admin").parse().unwrap();
         Self { admin: Admin::new(connection.clone()), connection, keys: queue.keys(), queue }
     }
