@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    completions, context::Context, dead, demo, doctor, exit::Exit, failure::Failure, output::Format, queue,
-    receive, route, send,
+    bench, completions, context::Context, dead, demo, doctor, exit::Exit, failure::Failure, output::Format,
+    queue, receive, route, send,
 };
 
 const EXAMPLES: &str = "\
@@ -81,6 +81,9 @@ pub(crate) enum Verb {
     Doctor(doctor::Arguments),
     /// Watch 3000 messages survive the death of a consumer
     Demo(demo::Arguments),
+    /// Measure how fast the queue is on this server
+    #[command(subcommand)]
+    Bench(bench::Verb),
     /// Write completions for a shell
     Completions(completions::Arguments),
     #[command(hide = true)]
@@ -97,6 +100,7 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> Result<Exit, Failure> 
         Verb::Route(verb) => route::run(verb, context),
         Verb::Doctor(arguments) => doctor::run(arguments, context).await,
         Verb::Demo(arguments) => demo::run(arguments, context).await,
+        Verb::Bench(verb) => bench::run(verb, context).await,
         Verb::Completions(arguments) => completions::run(&arguments, context),
         Verb::DemoConsumer(arguments) => demo::consume(arguments, context).await,
     }

@@ -7,6 +7,7 @@
 //!        Output: data on stdout               Failure --exit--> 0..7, words on stderr
 //! ```
 
+mod bench;
 mod cli;
 mod completions;
 mod confirm;
