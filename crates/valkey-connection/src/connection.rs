@@ -59,6 +59,7 @@ impl Connection {
     /// # Errors
     /// The settings are wrong, the server is not reachable within `dial_timeout`, or it refuses the login
     /// ([`Auth`](ErrorKind::Auth)). There is no retrying here: whether to wait for a server is the caller's decision.
+    /// Only a cluster that is there and not ready yet is given up to ten seconds.
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.

@@ -111,7 +111,8 @@ settings! {
         /// DANGEROUS: accepts any certificate of anybody, so that anyone on the path can read and change everything,
         /// the password included. For experiments only; every connect logs a warning.
         pub tls_skip_verify: bool = false,
-        /// CA certificates (PEM) that the server's certificate must come from. Without it, those of the system.
+        /// CA certificates (PEM) that the server's certificate must come from. Without it, those of the system. All TLS
+        /// files are read once, when the connection is made.
         pub tls_ca_file: Option<PathBuf>,
         /// Client certificate (PEM) for servers that ask for one. Optional, together with `tls_key_file`.
         pub tls_cert_file: Option<PathBuf>,
@@ -280,6 +281,42 @@ mod tests {
     #[test]
     fn the_defaults_do_not_contradict_themselves() {
         assert_eq!(ConnectionSettings::default().validate(), vec![]);
+    }
+
+    #[test]
+    fn the_variables_of_existing_deployments_are_understood() {
+        let settings: ConnectionSettings = valkey_config::Sources::new("VALKEY_SENDER_")
+            .vars([
+                ("VALKEY_SENDER_ADDRESS", "valkey.internal:6380"),
+                ("VALKEY_SENDER_USERNAME", "app"),
+                ("VALKEY_SENDER_PASSWORD_FILE", "/run/secrets/valkey"),
+                ("VALKEY_SENDER_DB", "2"),
+                ("VALKEY_SENDER_DIAL_TIMEOUT", "1m30s"),
+                ("VALKEY_SENDER_READ_TIMEOUT", "500ms"),
+                ("VALKEY_SENDER_WRITE_TIMEOUT", "3s"),
+                ("VALKEY_SENDER_POOL_SIZE", "10"),
+                ("VALKEY_SENDER_MIN_IDLE_CONNS", "2"),
+                ("VALKEY_SENDER_MAX_IDLE_TIME", "5m"),
+                ("VALKEY_SENDER_CONN_MAX_LIFETIME", "1h"),
+                ("VALKEY_SENDER_BREAKER_MAX_REQUESTS", "5"),
+                ("VALKEY_SENDER_BREAKER_INTERVAL", "2m"),
+                ("VALKEY_SENDER_BREAKER_TIMEOUT", "60s"),
+                ("VALKEY_SENDER_TLS_ENABLED", "true"),
+                ("VALKEY_SENDER_TLS_SKIP_VERIFY", "false"),
+                ("VALKEY_SENDER_TLS_CERT_FILE", "/tls/cert.pem"),
+                ("VALKEY_SENDER_TLS_KEY_FILE", "/tls/key.pem"),
+                ("VALKEY_SENDER_TLS_CA_FILE", "/tls/ca.pem"),
+            ])
+            .load()
+            .unwrap();
+        assert_eq!(settings.first().unwrap().address(), "valkey.internal:6380");
+        // The path, not the content: the file is read at every login.
+        assert_eq!(settings.password_file, Some("/run/secrets/valkey".into()));
+        assert_eq!((settings.database, settings.pool_size), (2, 10));
+        assert_eq!(settings.dial_timeout, Duration::from_secs(90));
+        assert_eq!(settings.breaker_policy().interval, Duration::from_mins(2));
+        assert!(settings.uses_tls() && !settings.tls_skip_verify);
+        assert_eq!(settings.tls_ca_file, Some("/tls/ca.pem".into()));
     }
 
     #[test]

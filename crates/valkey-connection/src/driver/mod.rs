@@ -59,11 +59,11 @@ impl Driver {
         &self.origin
     }
 
-    /// Connects a new link; the driver's task runs on the current runtime.
-    pub(crate) async fn connect(&self) -> Result<Link, Error> {
-        let give_up = Instant::now() + CLUSTER_READY.max(self.settings.dial_timeout);
+    /// As [`connect`](Self::connect), but gives a cluster that is just forming, or failing over, time to get ready.
+    pub(crate) async fn connect_when_ready(&self) -> Result<Link, Error> {
+        let give_up = Instant::now() + CLUSTER_READY;
         loop {
-            match self.connect_once().await {
+            match self.connect().await {
                 Err(error)
                     if self.settings.mode == Mode::Cluster
                         && error.kind() == ErrorKind::Transient
@@ -76,7 +76,8 @@ impl Driver {
         }
     }
 
-    async fn connect_once(&self) -> Result<Link, Error> {
+    /// Connects a new link; the driver's task runs on the current runtime.
+    pub(crate) async fn connect(&self) -> Result<Link, Error> {
         let server = endpoint::server_config(&self.settings)?;
         let clustered = server.is_clustered();
         // The driver would log in to the Sentinels with what its credential provider says, and forget theirs. With

@@ -78,7 +78,7 @@ impl Cause {
 impl Pool {
     /// A pool with its first link; the others follow in the background.
     pub(crate) async fn start(driver: Arc<Driver>, closed: CancellationToken) -> Result<Arc<Self>, Error> {
-        let first = driver.connect().await?;
+        let first = driver.connect_when_ready().await?;
         let size = driver.settings().pool_size.max(1) as usize;
         let slots: Vec<Slot> = (0..size).map(|_| Slot::empty()).collect();
         slots[0].link.store(Some(Arc::new(first)));
