@@ -34,8 +34,8 @@ Examples:
 /// Long enough not to be lost to a busy machine, short enough to watch its end.
 pub(crate) const LEASE: Duration = Duration::from_millis(2_500);
 
-/// After this long something is wrong.
-const DEADLINE: Duration = Duration::from_mins(2);
+/// After this long, and a hundredth of a second a message, something is wrong.
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// How often the queue is looked at.
 const TICK: Duration = Duration::from_millis(200);
@@ -90,6 +90,7 @@ async fn play(
     queue: &QueueName,
 ) -> Result<Verdict, Failure> {
     let started = Instant::now();
+    let deadline = DEADLINE + Duration::from_millis(10) * arguments.messages;
     let (reports, mut reported) = mpsc::unbounded_channel();
     let mut crew = Crew::hire(arguments.consumers, queue, context, &reports)?;
     drop(reports);
@@ -115,12 +116,12 @@ async fn play(
                 if sent && !crew.struck() && books.acked() * 2 >= u64::from(arguments.messages) && stats.in_flight > 0 {
                     let (number, pid) = crew.strike().await?;
                     books.killed(stats.in_flight);
-                    display.say(&format!("SIGKILL for consumer {number} (pid {pid}); its lease ends in {} at most", text::duration(LEASE)));
+                    display.say(&format!("SIGKILL for consumer {number} (pid {pid}); its lease ends within {LEASE:?}"));
                 }
                 if sent && crew.struck() && is_quiet(&stats) && books.is_settled(stats.dead) {
                     break true;
                 }
-                if started.elapsed() > DEADLINE {
+                if started.elapsed() > deadline {
                     break false;
                 }
             }

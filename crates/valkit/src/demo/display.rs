@@ -25,9 +25,10 @@ pub(super) struct Display {
 impl Display {
     pub(super) fn new(total: u64) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
-            let style =
-                ProgressStyle::with_template("{elapsed_precise} [{bar:40}] {pos}/{len} settled  {msg}")
-                    .unwrap_or_else(|_| ProgressStyle::default_bar());
+            let style = ProgressStyle::with_template(
+                "{elapsed_precise} [{wide_bar}] {pos}/{len} settled\n{wide_msg}",
+            )
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
             ProgressBar::new(total).with_style(style.progress_chars("=> "))
         });
         Self { bar, last_line: None, last_count: (Duration::ZERO, 0), rate: 0.0 }
