@@ -19,6 +19,9 @@ const START_TIMEOUT: Duration = Duration::from_mins(1);
 const SIGNAL_TIMEOUT: Duration = Duration::from_secs(30);
 const LOG_LINES: usize = 400;
 
+/// Begins what the script itself says.
+const MESSAGE: &str = "@testkit ";
+
 pub(crate) const SCRIPT: &str = include_str!("supervisor.sh");
 
 pub(crate) type Input = Pin<Box<dyn AsyncWrite + Send>>;
@@ -48,7 +51,7 @@ impl Signal {
 struct Told {
     /// Verbs that were answered.
     done: u64,
-    /// Between `@started` and `@exit`.
+    /// Between its start and its exit.
     running: bool,
     /// Has said since its last start that it accepts connections.
     ready: bool,
@@ -199,29 +202,68 @@ async fn listen(mut output: Output, tell: watch::Sender<Told>, log: Arc<Mutex<Ve
 }
 
 fn hear(line: &str, tell: &watch::Sender<Told>, log: &Mutex<VecDeque<String>>) {
-    if let Some(verb) = line.strip_prefix("@done ") {
-        tell.send_modify(|told| told.done += 1);
-        tracing::trace!(verb, "supervisor");
-        return;
-    }
-    if line == "@started" {
-        tell.send_modify(|told| *told = Told { running: true, ready: false, exit: None, ..told.clone() });
-        return;
-    }
-    if let Some(code) = line.strip_prefix("@exit ") {
-        tell.send_modify(|told| {
-            told.running = false;
-            told.ready = false;
-            told.exit = Some(code.to_owned());
-        });
-        return;
-    }
+    let (line, message) =
+        line.split_once(MESSAGE).map_or((line, None), |(line, message)| (line, Some(message)));
     if line.contains("Ready to accept connections") {
         tell.send_modify(|told| told.ready = told.running);
     }
-    let mut log = log.lock().expect("no holder of the log panics");
-    if log.len() == LOG_LINES {
-        log.pop_front();
+    if !line.is_empty() {
+        let mut log = log.lock().expect("no holder of the log panics");
+        if log.len() == LOG_LINES {
+            log.pop_front();
+        }
+        log.push_back(line.to_owned());
     }
-    log.push_back(line.to_owned());
+    let Some(message) = message else { return };
+    tracing::trace!(message, "supervisor");
+    tell.send_modify(|told| match message.split_once(' ').unwrap_or((message, "")) {
+        ("started", _) => *told = Told { running: true, ready: false, exit: None, ..told.clone() },
+        ("exit", code) => {
+            *told = Told { running: false, ready: false, exit: Some(code.to_owned()), ..told.clone() }
+        }
+        _ => told.done += 1,
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is told and logged after these lines.
+    fn heard(lines: &[&str]) -> (Told, Vec<String>) {
+        let (tell, told) = watch::channel(Told::default());
+        let log = Mutex::new(VecDeque::new());
+        for line in lines {
+            hear(line, &tell, &log);
+        }
+        (told.borrow().clone(), log.into_inner().expect("nobody panicked").into())
+    }
+
+    #[test]
+    fn a_run_is_followed_from_start_to_exit() {
+        let mut lines =
+            vec!["@testkit started", "@testkit done start", "1:M * Ready to accept connections tcp"];
+        let (told, log) = heard(&lines);
+        assert!(told.running && told.ready && told.done == 1);
+        assert_eq!(log, ["1:M * Ready to accept connections tcp"]);
+        lines.extend(["@testkit done signal", "@testkit exit 137"]);
+        let (told, _) = heard(&lines);
+        assert!(!told.running && !told.ready && told.done == 2);
+        assert_eq!(told.exit.as_deref(), Some("137"));
+    }
+
+    #[test]
+    fn a_message_in_the_middle_of_a_line_is_heard() {
+        let (told, log) =
+            heard(&["@testkit started", "9:signal-handler (17) @testkit done signal", "Received SIGTERM"]);
+        assert_eq!(told.done, 1);
+        assert_eq!(log, ["9:signal-handler (17) ", "Received SIGTERM"]);
+    }
+
+    #[test]
+    fn the_log_keeps_its_last_lines() {
+        let lines: Vec<String> = (0..LOG_LINES + 5).map(|number| number.to_string()).collect();
+        let (_, log) = heard(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!((log.len(), log[0].as_str()), (LOG_LINES, "5"));
+    }
 }
