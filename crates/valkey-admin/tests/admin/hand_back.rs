@@ -4,6 +4,7 @@ use bytes::Bytes;
 use valkey_admin::{Admin, Error, Execution, Place};
 use valkey_connection::Command;
 use valkey_envelope::{Envelope, Frame, Lane};
+use valkey_testkit::TestServer;
 
 use crate::support::{Bench, GARBAGE, foreign};
 
@@ -108,6 +109,18 @@ async fn what_an_unregistered_consumer_left_comes_back() {
     let order = bench.popped(bench.keys.public()).await;
     assert!(order.iter().enumerate().all(|(i, raw)| *raw == (i + 1).to_string()), "{order:?}");
     assert_eq!(bench.int("EXISTS", &bench.keys.inflight("stray")).await, 0);
+}
+
+#[tokio::test]
+async fn who_may_not_look_for_keys_still_gets_the_rest_back() {
+    let server = TestServer::builder().acl_user("few", "pw", "~* &* +@all -scan").start().await.unwrap();
+    let bench = Bench::on(&server).await;
+    bench.register("late", 1).await;
+    bench.claim("late", "1-1", 0, "registered").await;
+    bench.claim("stray", "1-1", 0, "unregistered").await;
+    let tally = bench.admin.hand_back(&bench.queue, &Admin::HAND_BACK, Execution::Run, |_| ()).await.unwrap();
+    assert_eq!((tally.done(), tally.failed.is_none()), (1, true));
+    assert_eq!(bench.popped(bench.keys.public()).await, ["registered"]);
 }
 
 #[tokio::test]
