@@ -7,7 +7,7 @@
 -- Returns: {'ok', now ms, acks removed, others removed, next due ms or 0, earliest foreign deadline ms or 0, expired cid or '',
 --           hold ('' | 'paused' | 'rate' | 'full' | 'suspect'), hold ms, 1 if work is left, shape, items}
 --          shape has a letter an item: n h l = raw bytes of that lane; r = a frame. Item i is in flight as field '<take number>-<i>'.
---          {'fenced', now ms}: this cid was reaped, or its state is gone. {'stale', now ms, last}: a later take went before; nothing was done.
+--          {'fenced', now ms, 1 if it is known}: this cid was reaped, or its state is gone. {'stale', now ms, last}: a later take went before; nothing was done.
 -- Keeps: a message is in exactly one place; settling is gated on the removal of the own in-flight field; whatever can fail is read before the first write
 
 local call, pcall = redis.call, redis.pcall
@@ -62,7 +62,7 @@ if deads.count > 0 then
 end
 if squatter then return { err = squatter } end
 
-if not deadline or tonumber(deadline) == 0 then return { 'fenced', now } end
+if not deadline or tonumber(deadline) == 0 then return { 'fenced', now, deadline and 1 or 0 } end
 if last and take <= tonumber(last) then return { 'stale', now, last } end
 
 local function parse(value)

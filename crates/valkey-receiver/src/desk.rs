@@ -20,6 +20,8 @@ pub(crate) struct Epoch {
     /// Cancelled when the lease is lost: whatever this consumer still holds belongs to others.
     /// Shared as a whole: a clone of a token costs a lock, and each message carries one.
     pub(crate) lost: Arc<CancellationToken>,
+    /// It ended because the server's state was deleted: then nothing is delivered again.
+    pub(crate) deleted: AtomicBool,
     pub(crate) desk: Arc<Desk>,
 }
 
@@ -75,6 +77,17 @@ pub(crate) struct Tally {
     pub(crate) dead: AtomicU64,
     pub(crate) released: AtomicU64,
     pub(crate) uncertain: AtomicU64,
+}
+
+impl Epoch {
+    pub(crate) fn new(cid: String, desk: Arc<Desk>) -> Self {
+        Self { cid, lost: Arc::default(), deleted: AtomicBool::new(false), desk }
+    }
+
+    /// What a decision is told that comes after the end.
+    pub(crate) fn too_late(&self) -> SettleError {
+        if self.deleted.load(Ordering::Relaxed) { SettleError::Uncertain } else { SettleError::LeaseLost }
+    }
 }
 
 impl Desk {

@@ -14,7 +14,6 @@ use valkey_connection::{Command, Connection, DedicatedConnection, Error};
 use valkey_envelope::QueueKeys;
 
 use crate::desk::{Claimed, Desk, Epoch, Settle};
-use crate::error::SettleError;
 use crate::held::Held;
 use crate::lease::Lease;
 use crate::outcome::Disposition;
@@ -216,7 +215,8 @@ impl Engine {
             if Arc::ptr_eq(&settle.epoch, &self.epoch) {
                 self.pending.push(settle);
             } else {
-                settling::answer(&self.desk, settle, Err(SettleError::LeaseLost));
+                let too_late = settle.epoch.too_late();
+                settling::answer(&self.desk, settle, Err(too_late));
             }
         }
     }
@@ -268,7 +268,7 @@ impl Engine {
         let sent = Instant::now();
         match self.call_take(want, &groups).await {
             Ok(TakeReply::Taken(taken)) => {
-                self.lease.renew(sent);
+                self.lease.renew(sent, Instant::now());
                 self.backoff.clear();
                 for settle in &settles {
                     self.held.remove(settle.claim.field);
@@ -276,7 +276,10 @@ impl Engine {
                 settling::confirm(&self.desk, settles, taken.acked, taken.others);
                 self.absorb(taken, want).await;
             }
-            Ok(TakeReply::Fenced) => self.start_over(settles).await,
+            Ok(TakeReply::Fenced { known }) => {
+                self.note_fence(known);
+                self.start_over(settles).await;
+            }
             Ok(TakeReply::Stale(last)) => {
                 self.take_number = self.take_number.max(last);
                 self.recover(settles).await;
@@ -299,8 +302,7 @@ impl Engine {
             minute: self.desk.server_ms() / 60_000,
             settles,
         };
-        // A late answer must leave time to ask again before the lease is spent.
-        let call = take.call(&self.keys).timeout(self.rules.lease / 5);
+        let call = take.call(&self.keys).timeout(self.lease.patience(Instant::now()));
         let reply = self.link.invoke(call).await?;
         take.read(reply)
     }
@@ -312,17 +314,29 @@ impl Engine {
         let drawn = std::mem::replace(&mut self.pending, rest);
         let Some(list) = self.rules.copies.clone() else { return drawn };
         let mut ready = Vec::with_capacity(drawn.len());
+        // Copies are made one by one, and the lease does not wait for them.
+        let mut stopped = false;
         for settle in drawn {
-            if matches!(settle.disposition, Disposition::Dead { .. }) {
+            if !matches!(settle.disposition, Disposition::Dead { .. }) {
+                ready.push(settle);
+                continue;
+            }
+            let now = Instant::now();
+            stopped = stopped || now >= self.lease.renew_at();
+            if !stopped {
                 let copy = Command::new("LPUSH").key(list.as_str()).arg(settle.claim.frame.raw.clone());
-                if let Err(error) = self.link.execute(copy).await {
-                    tracing::warn!(queue = %self.desk.queue, %error, list, "no copy of a dead letter yet; it stays in flight");
-                    self.postponed.push(settle);
-                    self.look_again(LOOK_AGAIN);
-                    continue;
+                match self.link.execute(copy.timeout(self.lease.patience(now))).await {
+                    Ok(_) => {
+                        ready.push(settle);
+                        continue;
+                    }
+                    Err(error) => {
+                        tracing::warn!(queue = %self.desk.queue, %error, list, "no copy of a dead letter yet; it stays in flight");
+                        stopped = true;
+                    }
                 }
             }
-            ready.push(settle);
+            self.postponed.push(settle);
         }
         ready
     }
@@ -347,6 +361,9 @@ impl Engine {
             Hold::Rate(ms) => self.look_again(Duration::from_millis(ms)),
             Hold::Paused | Hold::Full => self.look_again(LOOK_AGAIN),
             Hold::Nothing | Hold::Suspect => {}
+        }
+        if !self.postponed.is_empty() {
+            self.look_again(LOOK_AGAIN);
         }
         if let Some(dead) = expired {
             if self.lease.may_reap(now) {

@@ -73,7 +73,10 @@ pub(crate) struct Taken {
 #[derive(Debug)]
 pub(crate) enum TakeReply {
     Taken(Taken),
-    Fenced,
+    /// This name may not take any more: another consumer takes over, or (not `known`) nothing is left of it.
+    Fenced {
+        known: bool,
+    },
     /// A later take went before; the server knows this number.
     Stale(u64),
 }
@@ -155,7 +158,10 @@ impl Take<'_> {
         let mut parts = reply.into_array()?.into_iter();
         let mut next = || parts.next().unwrap_or(Reply::Nil);
         match next().into_string()?.as_str() {
-            "fenced" => return Ok(TakeReply::Fenced),
+            "fenced" => {
+                let _now = next();
+                return Ok(TakeReply::Fenced { known: number(next())? == 1 });
+            }
             "stale" => {
                 let _now = next();
                 return Ok(TakeReply::Stale(number(next())?));

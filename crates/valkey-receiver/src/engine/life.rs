@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio_util::sync::CancellationToken;
 use valkey_connection::{Command, DedicatedConnection, Error, Reply};
 use valkey_envelope::{Lane, QueueKeys};
 
@@ -32,10 +31,11 @@ impl Engine {
             queue = %self.desk.queue,
             consumer = self.epoch.cid,
             held = self.held.len(),
-            "lease lost: what this consumer held is delivered again"
+            reason = %self.epoch.too_late(),
+            "starting over under a fresh name"
         );
         for settle in late {
-            settling::answer(&self.desk, settle, Err(SettleError::LeaseLost));
+            settling::answer(&self.desk, settle, Err(self.epoch.too_late()));
         }
         self.held.clear();
         loop {
@@ -46,7 +46,8 @@ impl Engine {
             match self.release().await {
                 Ok(()) => match new_life(&mut self.link, &self.keys, &self.desk, &self.rules).await {
                     Ok((epoch, lease)) => {
-                        (self.epoch, self.lease, self.take_number) = (epoch, lease, 0);
+                        // Whatever kept us from renewing may have kept the others.
+                        (self.epoch, self.lease, self.take_number) = (epoch, lease.after_gap(), 0);
                         break;
                     }
                     Err(error) => tracing::warn!(queue = %self.desk.queue, %error, "cannot join again yet"),
@@ -65,6 +66,14 @@ impl Engine {
         self.outlook =
             Outlook { hot: true, knock: true, hold: Hold::Nothing, look_at: None, was_paused: false };
         tracing::info!(queue = %self.desk.queue, consumer = self.epoch.cid, "joined again");
+    }
+
+    /// The server says that our name is fenced. Where it does not know the name at all although our lease cannot be over,
+    /// nobody took over what we held: it was deleted.
+    pub(super) fn note_fence(&mut self, known: bool) {
+        if !known && !self.lease.is_spent(Instant::now()) {
+            self.epoch.deleted.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Gives back, uncounted, whatever the server holds in flight for this name; afterwards the name is no consumer.
@@ -146,7 +155,7 @@ impl Engine {
             .arg(self.rules.max_crashes)
             .arg(MOVE_LIMIT)
             .arg(BYTE_LIMIT)
-            .timeout(self.rules.lease / 5);
+            .timeout(self.lease.patience(Instant::now()));
         match self.link.invoke(call).await.and_then(Reply::into_array) {
             Ok(reply) => {
                 let mut parts = reply.into_iter().skip(2).map(|part| number(part).unwrap_or(0));
@@ -195,6 +204,6 @@ pub(super) async fn new_life(
     if let Some(now_ms) = reply.nth(1) {
         desk.learn_clock(number(now_ms)?);
     }
-    let epoch = Epoch { cid, lost: Arc::new(CancellationToken::new()), desk: Arc::clone(desk) };
+    let epoch = Epoch::new(cid, Arc::clone(desk));
     Ok((Arc::new(epoch), Lease::new(rules.lease, rules.heartbeat, sent)))
 }

@@ -36,10 +36,13 @@ impl Engine {
             let sent = Instant::now();
             match self.call_take(0, &Settles::default()).await {
                 Ok(TakeReply::Taken(taken)) => {
-                    self.lease.renew(sent);
+                    self.lease.renew(sent, Instant::now());
                     self.desk.learn_clock(taken.now_ms);
                 }
-                Ok(TakeReply::Fenced) => return Err(LeaseLost),
+                Ok(TakeReply::Fenced { known }) => {
+                    self.note_fence(known);
+                    return Err(LeaseLost);
+                }
                 Ok(TakeReply::Stale(last)) => {
                     self.take_number = self.take_number.max(last);
                     continue;
@@ -51,7 +54,7 @@ impl Engine {
             }
             let read = Command::new("HGETALL")
                 .key(self.keys.inflight(&self.epoch.cid))
-                .timeout(self.rules.lease / 5);
+                .timeout(self.lease.patience(Instant::now()));
             let Ok(pairs) = self.link.execute(read).await.and_then(Reply::into_pairs) else { continue };
             let mut present = HashMap::new();
             for (name, value) in pairs {
