@@ -8,12 +8,14 @@ use bytes::Bytes;
 use fred::interfaces::ClusterInterface;
 use fred::types::config::Server;
 use tokio::sync::broadcast;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::arg::Arg;
 use crate::command::Command;
 use crate::connection::Connection;
 use crate::driver::{self, Link, Request};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Progress};
 use crate::reply::Reply;
 use crate::scripts::ScriptCall;
 use crate::telemetry;
@@ -21,8 +23,9 @@ use crate::telemetry;
 /// A connection with a socket of its own (one per node in a cluster). Not `Clone`, and calls take `&mut self`: what
 /// blocks here blocks nobody else.
 ///
-/// After a timeout or a lost connection the socket is thrown away and the next call runs on a fresh one, which may take
-/// up to `dial_timeout` on top of the call's own. Errors are reported, never waited out: pause before trying again.
+/// After a timeout or a lost connection the socket is thrown away and the next call runs on a fresh one. Making it counts
+/// for the call's own time; when that is too short, the call fails as not sent, and the next one finds the socket further
+/// on. Errors are reported, never waited out: pause before trying again.
 ///
 /// ```no_run
 /// # use std::time::Duration;
@@ -36,6 +39,9 @@ use crate::telemetry;
 pub struct DedicatedConnection {
     shared: Connection,
     link: Option<Socket>,
+    /// A fresh socket in the making. It outlives the call that needed it first, so that calls with little time do not
+    /// start from the beginning each.
+    dialing: Option<AbortOnDropHandle<Result<Link, Error>>>,
     /// What the unblockers need to know of the current socket.
     park: Arc<Mutex<Option<Park>>>,
 }
@@ -46,6 +52,12 @@ struct Socket {
     /// A blocking call is under way, or was dropped half-way.
     parked: bool,
     ids: Vec<(Option<Server>, i64)>,
+}
+
+impl Socket {
+    fn new(link: Link) -> Self {
+        Self { reconnects: link.reconnects(), link, parked: false, ids: Vec::new() }
+    }
 }
 
 /// Where a blocking call waits.
@@ -64,12 +76,11 @@ pub struct Unblocker {
 
 impl DedicatedConnection {
     pub(crate) async fn connect(shared: Connection) -> Result<Self, Error> {
-        let mut dedicated = Self { shared, link: None, park: Arc::default() };
-        dedicated.socket().await?;
-        Ok(dedicated)
+        let link = shared.pool().driver().connect().await?;
+        Ok(Self { shared, link: Some(Socket::new(link)), dialing: None, park: Arc::default() })
     }
 
-    /// Runs one command.
+    /// Runs one command, within its timeout, the making of a fresh socket included.
     ///
     /// # Errors
     /// See [`ErrorKind`].
@@ -153,12 +164,13 @@ impl DedicatedConnection {
         }
     }
 
-    async fn run(&mut self, request: Request) -> Result<Reply, Error> {
-        let (operation, blocking) = (request.operation, request.blocking);
+    async fn run(&mut self, mut request: Request) -> Result<Reply, Error> {
+        let (operation, blocking, limit) = (request.operation, request.blocking, request.timeout);
         let started = std::time::Instant::now();
-        let result = match self.socket().await {
+        let result = match self.socket(limit).await {
             Ok(socket) => {
                 socket.parked = blocking;
+                request.timeout = limit.saturating_sub(started.elapsed()).max(Duration::from_millis(1));
                 let result = socket.link.call(request).await;
                 socket.parked = false;
                 result
@@ -174,23 +186,35 @@ impl DedicatedConnection {
         result
     }
 
-    /// The current socket, or a fresh one if there is none that can be trusted.
-    async fn socket(&mut self) -> Result<&mut Socket, Error> {
+    /// The current socket, or a fresh one if there is none that can be trusted and making it takes no longer than
+    /// `limit`.
+    async fn socket(&mut self, limit: Duration) -> Result<&mut Socket, Error> {
         let pool = self.shared.pool();
         if pool.is_closed() {
-            self.link = None;
+            (self.link, self.dialing) = (None, None);
             return Err(pool.closed_error());
         }
         // The driver may have reconnected in place; that socket is as good as a fresh one. One that is down or that a
         // dropped call still blocks is not.
         let usable = self.link.as_ref().is_some_and(|socket| !socket.parked && socket.link.seems_connected());
         if !usable {
-            let again = self.link.take().is_some();
-            let link = pool.driver().connect().await?;
-            if again {
-                telemetry::reconnected("dedicated");
-            }
-            self.link = Some(Socket { reconnects: link.reconnects(), link, parked: false, ids: Vec::new() });
+            self.link = None;
+            let driver = pool.driver();
+            let dialing = self.dialing.get_or_insert_with(|| {
+                let driver = Arc::clone(driver);
+                AbortOnDropHandle::new(tokio::spawn(async move { driver.connect().await }))
+            });
+            let dialed = timeout(limit, dialing).await.map_err(|_elapsed| {
+                let detail = format!("no connection within {limit:?}");
+                Error::new(ErrorKind::Timeout, Progress::NotSent, detail).with_origin(driver.origin())
+            })?;
+            self.dialing = None;
+            let link = dialed.map_err(|_gone| {
+                Error::new(ErrorKind::Disconnected, Progress::NotSent, "connecting was given up")
+                    .with_origin(driver.origin())
+            })??;
+            telemetry::reconnected("dedicated");
+            self.link = Some(Socket::new(link));
         }
         Ok(self.link.as_mut().expect("it was just made"))
     }
@@ -198,7 +222,7 @@ impl DedicatedConnection {
     /// Tells the unblockers where the coming call will wait.
     async fn announce(&mut self, slot: u16) -> Result<(), Error> {
         let limit = self.shared.settings().read_timeout;
-        let socket = self.socket().await?;
+        let socket = self.socket(limit).await?;
         // Reconnected: the server knows us under another number.
         while let Ok(_) | Err(broadcast::error::TryRecvError::Lagged(_)) = socket.reconnects.try_recv() {
             socket.ids.clear();

@@ -362,3 +362,27 @@ async fn a_dedicated_connection_lives_on_the_runtime_it_was_made_on() {
     std::thread::sleep(Duration::from_secs(2));
     assert!(renewals.join().unwrap() > 15);
 }
+
+#[tokio::test]
+async fn calls_with_less_time_than_a_dial_get_there_all_the_same() {
+    let server = TestServer::shared().await;
+    let proxy = FaultProxy::start(&server.address()).await.unwrap();
+    let settings = brisk(&format!("valkey://{}", proxy.address())).dial_timeout(Duration::from_secs(5));
+    let connection = Connection::connect(&settings).await.unwrap();
+    let key = unique_name("slow");
+    let mut dedicated = connection.dedicated().await.unwrap();
+    // A round trip of 120 ms; connecting takes several.
+    proxy.delay(Duration::from_millis(60));
+    proxy.drop_connections();
+    let started = Instant::now();
+    loop {
+        let asked = Instant::now();
+        let result = dedicated.execute(llen(&key).timeout(Duration::from_millis(250))).await;
+        assert!(asked.elapsed() < Duration::from_millis(250) + PROMPT, "{:?}", asked.elapsed());
+        match result {
+            Ok(_) => break,
+            Err(error) => assert!(error.is_transient(), "{error}"),
+        }
+        assert!(started.elapsed() < Duration::from_secs(8), "every call starts from the beginning");
+    }
+}
