@@ -4,7 +4,7 @@
 --       8 delayed ZSET, 9 dead ZSET, 10 dead:body HASH, 11 control HASH, 12 stats:<minute> HASH, 13 bell (shard channel)
 -- ARGV: 1 cid, 2 take number, 3 lease ms, 4 want (0..512), 5 bytes after which no further slice is popped, then four groups, each led by its count:
 --       acks: field; retries: field, delay ms, 1 if it counts as an attempt; dead: field, meta JSON; hand-backs: field, newest first
--- Returns: {'ok', now ms, acks removed, others removed, next due ms or 0, earliest foreign deadline ms or 0, expired cid or '',
+-- Returns: {'ok', now ms, acks removed, others removed, next due ms or 0, earliest foreign deadline ms or 0, cid for reap.lua or '',
 --           hold ('' | 'paused' | 'rate' | 'full' | 'suspect'), hold ms, 1 if work is left, shape, items}
 --          shape has a letter an item: n h l = raw bytes of that lane; r = a frame. Item i is in flight as field '<take number>-<i>'.
 --          {'fenced', now ms, 1 if it is known}: this cid was reaped, or its state is gone. {'stale', now ms, last}: a later take went before; nothing was done.
@@ -36,7 +36,7 @@ local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
 -- Reads, which are also the type checks.
 local deadline = read('ZSCORE', CONSUMERS, cid)
 local last = read('HGET', INFLIGHT, '#')
-local control = read('HMGET', CONTROL, 'paused', 'rate', 'burst', 'tat', 'max_in_flight')
+local control = read('HMGET', CONTROL, 'paused', 'rate', 'burst', 'tat', 'max_in_flight', 'lease')
 local ready = {
   public = read('LLEN', PUBLIC), high = read('LLEN', KEYS[2]), low = read('LLEN', KEYS[3]),
   woken = read('LLEN', WOKEN), redo = read('LLEN', REDO),
@@ -282,6 +282,11 @@ for i = 1, #first, 2 do
     local score = tonumber(first[i + 1])
     if score <= now then expired = first[i] else foreign = score end
   end
+end
+if expired == '' and (claimed == 0 or take % 16 == 0) then
+  -- A deadline so far ahead is from before the clock stepped back; reap.lua pulls it back.
+  local top = call('ZRANGE', CONSUMERS, -1, -1, 'WITHSCORES')
+  if tonumber(top[2]) > now + 2 * math.max(tonumber(control[6]) or 0, lease) then expired = top[1] end
 end
 local next_due = head[1] and tonumber(head[2]) or 0
 return { 'ok', now, acked, others, next_due, foreign, expired, hold, hold_ms, left_behind and 1 or 0, table.concat(shape), items }

@@ -26,6 +26,8 @@ use crate::take::{Claim, Hold, Settles, Take, TakeReply, Taken};
 const LINGER: Duration = Duration::from_millis(2);
 /// A take stops popping once it holds so many bytes: a reply of many large messages would block the server.
 const BYTE_LIMIT: usize = 1 << 20;
+/// However busy or full a consumer is, it takes so often: a public list that its producer lets expire must be saved in time.
+const LONGEST_SILENCE: Duration = Duration::from_secs(1);
 /// How often a paused, throttled or full consumer looks again, if the server names no time.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -90,7 +92,7 @@ impl Rules {
     pub(crate) fn of(settings: &ReceiverSettings) -> Self {
         Self {
             lease: settings.lease,
-            heartbeat: settings.heartbeat_interval(),
+            heartbeat: settings.heartbeat_interval().min(LONGEST_SILENCE),
             batch: settings.batch.get(),
             prefetch: settings.most_held(),
             max_crashes: settings.max_crashes.get(),

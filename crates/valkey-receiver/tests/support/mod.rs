@@ -30,7 +30,11 @@ pub(crate) struct Bed {
 
 impl Bed {
     pub(crate) async fn new(name: &str) -> Self {
-        let server = TestServer::shared().await;
+        Self::on(TestServer::shared().await, name).await
+    }
+
+    /// A queue on a server of the test's own.
+    pub(crate) async fn on(server: &'static TestServer, name: &str) -> Self {
         let settings = ConnectionSettings::from_url(&server.url()).unwrap();
         let connection = Connection::connect(&settings).await.unwrap();
         let queue: QueueName = unique_name(name).parse().unwrap();
