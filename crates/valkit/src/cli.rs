@@ -24,8 +24,8 @@ Exit codes:
   1 failed      3 partly done         5 server not reachable    7 refused as unsafe
 
 Data goes to stdout, words to stderr. NO_COLOR is respected.
-Settings come from --config FILE, then the environment (VALKEY_URL, VALKEY_USERNAME, VALKEY_PASSWORD,
-VALKEY_PASSWORD_FILE, VALKEY_MODE, VALKEY_TLS_CA_FILE, ...), then --url. A password in --url can be seen by
+Settings come from --config FILE, then the environment (VALKEY_URL, VALKEY_USERNAME, VALKEY_PASSWORD, \
+VALKEY_PASSWORD_FILE, VALKEY_MODE, VALKEY_TLS_CA_FILE, ...), then --url. A password in --url can be seen by \
 every user of the machine: put it into VALKEY_PASSWORD_FILE or VALKEY_URL.";
 
 /// Message queues on Valkey: send, receive, look, repair
@@ -40,6 +40,7 @@ pub(crate) struct Cli {
 
 /// What holds for every verb.
 #[derive(Args)]
+#[command(next_help_heading = "Options of every verb")]
 pub(crate) struct Global {
     /// The server: `valkey://host:port`, `valkeys://`, `unix://`; several, separated by commas, for a cluster
     // Not parsed here: the parser's errors would repeat the value, and with it the password.
@@ -48,7 +49,7 @@ pub(crate) struct Global {
     /// The form of the data on stdout [default: table]
     #[arg(long, short = 'o', global = true, value_enum, value_name = "FORMAT")]
     pub(crate) output: Option<Format>,
-    /// Settings from a TOML file with the tables [connection], [sender] and [receiver]
+    /// Settings from a TOML file with the tables `connection`, `sender` and `receiver`
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Read the environment of another program, such as `VALKEY_SENDER_`

@@ -23,8 +23,8 @@ use self::{
 use crate::{context::Context, exit::Exit, failure::Failure, stop::Stop, text};
 
 const EXAMPLES: &str = "\
-Three consumer processes work on a queue of its own. Registrations arrive as the two Go forms (plain LPUSH) and through
-our sender; some fail always, some twice, some are expired. In the middle one consumer is killed with SIGKILL. In the
+Three consumer processes work on a queue of its own. Registrations arrive as the two Go forms (plain LPUSH) and through \
+our sender; some fail always, some twice, some are expired. In the middle one consumer is killed with SIGKILL. In the \
 end every message sent was acked or is a dead letter, or the exit code is 1.
 
 Examples:

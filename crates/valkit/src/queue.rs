@@ -94,8 +94,9 @@ impl Done {
         let done = Self { queue, dry_run, places: tally.counts, total, error };
         context.output.object(&done, || {
             let would = if dry_run { " (dry run: nothing was changed)" } else { "" };
+            let touched = done.places.iter().filter(|(_, count)| **count > 0);
             let mut lines: Vec<String> =
-                done.places.iter().map(|(place, count)| format!("{count:>10}  {place}\n")).collect();
+                touched.map(|(place, count)| format!("{count:>10}  {place}\n")).collect();
             lines.push(format!("{total:>10}  {verb}{would}\n"));
             lines.concat()
         })?;

@@ -13,12 +13,12 @@ use valkey_receiver::{Delivery, Outcome, Receiver, SettleError};
 use crate::{context::Context, exit::Exit, failure::Failure, stop::Stop};
 
 const EXAMPLES: &str = "\
-Without --exec every message is printed as a line of JSON and acked once it is written. With --exec a shell runs CMD for
-each: the payload is on its stdin, its output is ours, and its exit code decides: 0 ack, 65 dead letter, 75 and any other
-retry. VALKIT_QUEUE, VALKIT_ID, VALKIT_KIND, VALKIT_LANE, VALKIT_ATTEMPT, VALKIT_CRASHES, VALKIT_TIMESTAMP and
+Without --exec every message is printed as a line of JSON and acked once it is written. With --exec a shell runs CMD for \
+each: the payload is on its stdin, its output is ours, and its exit code decides: 0 ack, 65 dead letter, 75 and any other \
+retry. VALKIT_QUEUE, VALKIT_ID, VALKIT_KIND, VALKIT_LANE, VALKIT_ATTEMPT, VALKIT_CRASHES, VALKIT_TIMESTAMP and \
 VALKIT_HEADERS (a JSON object) tell about the message.
 
-SIGINT and SIGTERM take nothing new and finish what is running; a second one gives up on it. What was fetched and not
+SIGINT and SIGTERM take nothing new and finish what is running; a second one gives up on it. What was fetched and not \
 begun goes back uncounted. A lost lease kills its program: another consumer has the message.
 
 Examples:

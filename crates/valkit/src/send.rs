@@ -12,7 +12,7 @@ use valkey_sender::{Receipt, Sender};
 use crate::{context::Context, exit::Exit, failure::Failure, input::Input, output::Format};
 
 const EXAMPLES: &str = "\
-The payload is JSON, and is wrapped into an envelope with an id and the time. With --raw the bytes are pushed as they
+The payload is JSON, and is wrapped into an envelope with an id and the time. With --raw the bytes are pushed as they \
 are, as a plain LPUSH would.
 
 Examples:

@@ -7,8 +7,8 @@ use super::{Done, Which};
 use crate::{context::Context, exit::Exit, failure::Failure};
 
 const EXAMPLES: &str = "\
-Puts the messages back as the bytes they were, into the lane they came from, oldest first, with a fresh count of
-attempts. Two replays at the same time never double a message. (Into another queue of a cluster a message is added
+Puts the messages back as the bytes they were, into the lane they came from, oldest first, with a fresh count of \
+attempts. Two replays at the same time never double a message. (Into another queue of a cluster a message is added \
 first and removed then: an abort in between leaves it in both.)
 
 Examples:

@@ -7,8 +7,8 @@ use super::{Done, parts, places};
 use crate::{confirm::Guard, context::Context, exit::Exit, failure::Failure};
 
 const EXAMPLES: &str = "\
-For leaving to plain BRPOP consumers: moves what they cannot see to the list queue:NAME, in the order in which it would
-have been taken. Failed attempts are added to `retries` of the envelope; no other byte changes. Messages of consumers
+For leaving to plain BRPOP consumers: moves what they cannot see to the list queue:NAME, in the order in which it would \
+have been taken. Failed attempts are added to `retries` of the envelope; no other byte changes. Messages of consumers \
 whose lease is over are included; delayed ones become ready. Stop living consumers first: they keep what they hold.
 
 Examples:

@@ -7,7 +7,7 @@ use super::{Done, parts, places};
 use crate::{confirm::Guard, context::Context, exit::Exit, failure::Failure};
 
 const EXAMPLES: &str = "\
-Removes what is there when it begins, oldest first, not what arrives meanwhile. What consumers hold stays, and so do
+Removes what is there when it begins, oldest first, not what arrives meanwhile. What consumers hold stays, and so do \
 dead letters (valkit dead purge).
 
 Examples:
