@@ -1,14 +1,13 @@
 //! The demo, on a Valkey of its own.
 
-use std::process::{Command, ExitCode};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::server::Server;
-use crate::{run, setup, workspace};
+use crate::valkit::{Profile, Valkit};
+use crate::{run, setup};
 
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Args {
@@ -23,21 +22,13 @@ pub(crate) struct Args {
 /// Runs the demo; its exit code is ours.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let valkey = setup::valkey(args.yes)?;
-    run::step("building valkit");
-    run::run(run::cargo().args(["build", "--locked", "--package", "valkit"]))?;
+    let valkit = Valkit::build(Profile::Dev)?;
     run::step(format_args!("starting Valkey: {valkey}"));
-    // From here on Ctrl-C ends the demo, which then clears up on a server that still runs; its end is our end.
-    let interrupted = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&interrupted))?;
-
-    let server = Server::start(&valkey)?;
-    let program = workspace::target().join("debug").join("valkit");
-    let mut demo = Command::new(program);
-    demo.args(["demo", "--url", server.url()]).args(&args.rest).current_dir(workspace::root());
-    let status = run::status(&mut demo)?;
-    if args.rest.iter().any(|argument| argument == "--keep") && !interrupted.load(Ordering::Relaxed) {
+    let server = Server::start(&valkey, &["--appendonly", "no"])?;
+    let status = valkit.run(&["demo"], server.url(), &args.rest)?;
+    if args.rest.iter().any(|argument| argument == "--keep") && !valkit.interrupted() {
         run::step(format_args!("Valkey stays up at {} until Enter or Ctrl-C", server.url()));
-        wait_for_enter(&interrupted);
+        wait_for_enter(&valkit);
     }
     drop(server);
     // Ended by a signal there is no code; that is not a success.
@@ -45,9 +36,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// Without a terminal there is nobody to wait for: the input ends at once.
-fn wait_for_enter(interrupted: &AtomicBool) {
+fn wait_for_enter(valkit: &Valkit) {
     let reader = std::thread::spawn(|| drop(std::io::stdin().read_line(&mut String::new())));
-    while !reader.is_finished() && !interrupted.load(Ordering::Relaxed) {
+    while !reader.is_finished() && !valkit.interrupted() {
         std::thread::sleep(Duration::from_millis(50));
     }
 }

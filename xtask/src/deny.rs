@@ -65,6 +65,7 @@ pub(crate) fn tool() -> Result<PathBuf> {
         return Ok(program);
     }
     run::step(format_args!("building cargo-deny {VERSION} from source (once, about a minute)"));
+    let scratch = workspace::target().join("tools-build");
     let mut install = run::cargo();
     install
         .args([
@@ -80,11 +81,13 @@ pub(crate) fn tool() -> Result<PathBuf> {
         ])
         .arg(&root)
         .arg("--target-dir")
-        .arg(workspace::target().join("tools-build"))
+        .arg(&scratch)
         .arg("cargo-deny")
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .env("CARGO_INCREMENTAL", "0");
     run::run(&mut install).context("cargo-deny could not be built; the registry must be reachable once")?;
+    // Hundreds of megabytes that nobody needs again.
+    let _ = std::fs::remove_dir_all(scratch);
     Ok(program)
 }
 

@@ -25,6 +25,7 @@ mod tidy;
 mod metadata;
 mod run;
 mod server;
+mod valkit;
 mod workspace;
 
 pub use cli::main;

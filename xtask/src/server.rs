@@ -3,13 +3,14 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::run;
 use crate::setup::Valkey;
+use crate::{run, workspace};
 
 /// How long a server may take to answer its first `PING`.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -26,15 +27,17 @@ const TETHER: &str =
 pub(crate) struct Server {
     url: String,
     tether: Option<Child>,
+    /// Where a server on this machine keeps its files.
+    dir: Option<PathBuf>,
 }
 
 impl Server {
-    /// Starts one, or takes the one given by URL.
-    pub(crate) fn start(valkey: &Valkey) -> Result<Self> {
+    /// Starts one with these options, or takes the one given by URL as it is.
+    pub(crate) fn start(valkey: &Valkey, options: &[&str]) -> Result<Self> {
         match valkey {
-            Valkey::Url(url) => Ok(Self { url: url.clone(), tether: None }),
-            Valkey::Image(image) => Self::container(image),
-            Valkey::Program(_) => Self::process(),
+            Valkey::Url(url) => Ok(Self { url: url.clone(), tether: None, dir: None }),
+            Valkey::Image(image) => Self::container(image, options),
+            Valkey::Program(_) => Self::process(options),
         }
     }
 
@@ -42,28 +45,38 @@ impl Server {
         &self.url
     }
 
-    fn container(image: &str) -> Result<Self> {
+    fn container(image: &str, options: &[&str]) -> Result<Self> {
         let name = format!("valkit-xtask-{}", std::process::id());
         let mut docker = Command::new("docker");
         docker
             .args(["run", "--rm", "--interactive", "--label", "valkit=xtask", "--publish", "127.0.0.1::6379"])
             .args(["--name", &name, "--entrypoint", "sh", image, "-c", TETHER, "tether"])
-            .args(["--protected-mode", "no", "--dir", "/tmp", "--save", ""]);
+            .args(["--protected-mode", "no", "--dir", "/tmp", "--save", ""])
+            .args(options);
         let mut server = Self::tethered(docker)?;
         server.settle(|| container_addresses(&name))?;
         Ok(server)
     }
 
-    fn process() -> Result<Self> {
+    fn process(options: &[&str]) -> Result<Self> {
         let port = free_port()?;
+        let dir = workspace::target().join("valkey").join(port.to_string());
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let mut shell = Command::new("sh");
-        shell.args(["-c", TETHER, "tether", "--bind", "127.0.0.1", "--port", &port.to_string()]).args([
+        shell.args([
+            "-c",
+            TETHER,
+            "tether",
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            &port.to_string(),
             "--save",
             "",
-            "--appendonly",
-            "no",
         ]);
+        shell.args(options).current_dir(&dir);
         let mut server = Self::tethered(shell)?;
+        server.dir = Some(dir);
         server.settle(|| vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))])?;
         Ok(server)
     }
@@ -77,7 +90,7 @@ impl Server {
             .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start `{}`", run::shown(&command)))?;
-        Ok(Self { url: String::new(), tether: Some(child) })
+        Ok(Self { url: String::new(), tether: Some(child), dir: None })
     }
 
     /// Waits until one of the addresses answers.
@@ -101,19 +114,29 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let Some(mut child) = self.tether.take() else { return };
-        drop(child.stdin.take());
-        let told = Instant::now();
-        while told.elapsed() < STOP_LIMIT {
-            if !matches!(child.try_wait(), Ok(None)) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
+        if let Some(child) = &mut self.tether {
+            release(child);
         }
-        // The server hangs; its tether is ended without it, which is all that can be done from here.
-        let _ = child.kill();
-        let _ = child.wait();
+        if let Some(dir) = &self.dir {
+            // What is left there is only clutter.
+            let _ = std::fs::remove_dir_all(dir);
+        }
     }
+}
+
+/// Lets go of the tether and waits for the server's end.
+fn release(child: &mut Child) {
+    drop(child.stdin.take());
+    let told = Instant::now();
+    while told.elapsed() < STOP_LIMIT {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // The server hangs; its tether is ended without it, which is all that can be done from here.
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 /// Where a container can be reached: by its published port, or directly where the engine's network is ours.
@@ -202,7 +225,7 @@ mod tests {
                 .unwrap();
             return;
         };
-        let server = Server::start(&valkey).unwrap();
+        let server = Server::start(&valkey, &["--appendonly", "yes"]).unwrap();
         let url = server.url().to_owned();
         assert!(reachable(&url), "{url}");
         drop(server);
