@@ -1,7 +1,7 @@
 //! Waiting without asking: an idle consumer parks in a blocking move, and listens for the bell.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -66,10 +66,13 @@ impl Parker {
 
     /// Ends the current park, if there is one, and waits for its end. What it moved waits in `woken`.
     pub(crate) async fn end(&mut self) {
-        if self.parked {
-            // If this fails, the park ends by its own timeout.
+        // Told too early, the server knows of no park yet; so it is told again until the park has ended. If nobody
+        // hears it, the park ends by its own timeout.
+        const AGAIN: Duration = Duration::from_millis(10);
+        let deadline = Instant::now() + 2 * LONGEST_PARK;
+        while self.parked && Instant::now() < deadline {
             let _ = tokio::time::timeout(LONGEST_PARK, self.unblocker.unblock()).await;
-            let _ = tokio::time::timeout(2 * LONGEST_PARK, self.returned()).await;
+            let _ = tokio::time::timeout(AGAIN, self.returned()).await;
         }
     }
 
