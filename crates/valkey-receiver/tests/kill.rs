@@ -1,7 +1,5 @@
 //! Consumers killed by `SIGKILL` at each step of their work, against a ledger: nothing is lost, what was in flight
 //! comes again within a lease and a second, and only that.
-//!
-//! 20 rounds of 500 messages, 10,000 in all; with `VALKIT_LONG=1` of 10,000 each.
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/child.rs"]
@@ -24,6 +22,7 @@ use ledger::Ledger;
 use support::{Bed, soon, until};
 
 const ROUNDS: u32 = 20;
+const COUNT: u32 = 10_000;
 const LEASE: Duration = Duration::from_secs(2);
 /// What recovery may take beyond the lease. It is counted from when the death is known here, about 1 ms after it, and
 /// looked for every 10 ms.
@@ -55,18 +54,16 @@ struct Figures {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consumers_killed_at_each_step_lose_nothing() {
-    let long = std::env::var("VALKIT_LONG").is_ok_and(|value| value == "1");
-    let count = if long { 10_000 } else { 500 };
     let mut all = Figures::default();
     for number in 0..ROUNDS {
-        let Figures { held, duplicates, slowest_ms } = round(number, count).await;
+        let Figures { held, duplicates, slowest_ms } = round(number).await;
         all.held += held;
         all.duplicates += duplicates;
         all.slowest_ms = all.slowest_ms.max(slowest_ms);
     }
     // How long recovery took shows how close to its promise it is.
     eprintln!(
-        "{ROUNDS} rounds x {count} messages, {} kills: lost 0, in flight at kills {}, duplicates {}, slowest recovery {} ms",
+        "{ROUNDS} rounds x {COUNT} messages, {} kills: lost 0, in flight at kills {}, duplicates {}, slowest recovery {} ms",
         ROUNDS as usize * STEPS.len(),
         all.held,
         all.duplicates,
@@ -74,9 +71,9 @@ async fn consumers_killed_at_each_step_lose_nothing() {
     );
 }
 
-async fn round(number: u32, count: u32) -> Figures {
+async fn round(number: u32) -> Figures {
     let bed = Bed::new("kill").await;
-    push(&bed, count).await;
+    push(&bed).await;
     let ledger = Ledger::default();
 
     let mut processes: Vec<_> =
@@ -109,7 +106,7 @@ async fn round(number: u32, count: u32) -> Figures {
         assert!(report.is_clean(), "round {number}: {report}");
     }
 
-    assert_eq!(ledger.lost(count), Vec::<u32>::new(), "round {number}: lost");
+    assert_eq!(ledger.lost(COUNT), Vec::<u32>::new(), "round {number}: lost");
     let held: BTreeSet<u32> = victims.iter().flat_map(|victim| victim.held.iter().copied()).collect();
     assert_eq!(ledger.reclaimed(), held, "round {number}: exactly what was in flight at a kill comes again");
     assert_eq!(ledger.most_crashes(), 1, "round {number}: each message saw one kill");
@@ -123,8 +120,8 @@ async fn round(number: u32, count: u32) -> Figures {
     figures
 }
 
-async fn push(bed: &Bed, count: u32) {
-    let all: Vec<u32> = (1..=count).collect();
+async fn push(bed: &Bed) {
+    let all: Vec<u32> = (1..=COUNT).collect();
     for some in all.chunks(500) {
         let raw = some.iter().map(|number| Envelope::new(number).unwrap().encode().unwrap());
         bed.ask(Command::new("LPUSH").key(bed.keys.public()).args(raw)).await;
