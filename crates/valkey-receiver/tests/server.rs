@@ -1,0 +1,209 @@
+//! What happens to the server happens to nobody else: consumers go on by themselves, nothing is lost, and nobody is
+//! blamed for a crash.
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/fleet.rs"]
+mod fleet;
+#[path = "support/ledger.rs"]
+mod ledger;
+#[path = "support/rig.rs"]
+mod rig;
+mod support;
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use valkey_connection::{Connection, ConnectionSettings};
+use valkey_receiver::{Receiver, ReceiverSettings, SettleError};
+use valkey_testkit::TestServer;
+
+use fleet::{Fleet, Sender};
+use rig::{Rig, bed_on, holding};
+use support::{Bed, soon, until};
+
+const LEASE: Duration = Duration::from_secs(2);
+
+/// `VALKIT_LONG=1` tests as long as outages are, instead of as long as they need to be.
+fn long(short: u64, long: u64) -> Duration {
+    Duration::from_secs(if std::env::var_os("VALKIT_LONG").is_some() { long } else { short })
+}
+
+fn brisk(server: &TestServer) -> ConnectionSettings {
+    let settings = ConnectionSettings::from_url(&server.url()).unwrap().pool_size(1);
+    settings.probe_interval(Duration::from_millis(300)).probe_timeout(Duration::from_millis(500))
+}
+
+fn settings() -> ReceiverSettings {
+    ReceiverSettings::default().lease(LEASE)
+}
+
+/// Runs three consumers and a sender through what `happens`, and shows the books.
+async fn survive(bed: &Bed, work: Duration, happens: impl AsyncFnOnce(&Sender)) {
+    let connection = brisk(bed.server);
+    let fleet = Fleet::start(bed, &connection, 3, &settings(), work).await;
+    let sender =
+        Sender::start(bed, Connection::connect(&connection).await.unwrap(), Duration::from_millis(2));
+    happens(&sender).await;
+    let before = sender.confirmed();
+    until("the sender to go on", async || (sender.confirmed() > before + 50).then_some(())).await;
+    let sent = sender.stop().await;
+    until("all to be handled", async || fleet.ledger.lost(sent).is_empty().then_some(())).await;
+    until("an empty queue", async || (bed.try_held_anywhere().await? == 0).then_some(())).await;
+    assert!(fleet.is_whole(), "no receiver has given up");
+    let ledger = fleet.ledger.clone();
+    let report = fleet.drain().await;
+    assert_eq!(ledger.lost(sent), [0; 0]);
+    assert_eq!(ledger.most_crashes(), 0, "nobody crashed");
+    assert_eq!(bed.dead().await, []);
+    bed.until_clean().await;
+    eprintln!("sent {sent}, lost 0, twice {}, crashes 0; {report}", ledger.duplicates());
+}
+
+async fn durable(name: &str) -> Bed {
+    bed_on(TestServer::builder().append_only(true).start().await.unwrap(), name).await
+}
+
+#[tokio::test]
+async fn restarts_under_load() {
+    let bed = durable("restart").await;
+    survive(&bed, Duration::from_millis(5), async |_| {
+        for _ in 0..3 {
+            sleep(Duration::from_millis(300)).await;
+            bed.server.restart().await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn kills_under_load() {
+    let bed = durable("sigkill").await;
+    survive(&bed, Duration::from_millis(5), async |_| {
+        for _ in 0..3 {
+            sleep(Duration::from_millis(300)).await;
+            bed.server.kill().await.unwrap();
+            bed.server.restart().await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn forgotten_scripts() {
+    let bed = bed_on(TestServer::start().await.unwrap(), "script-flush").await;
+    survive(&bed, Duration::from_millis(5), async |_| {
+        for _ in 0..20 {
+            sleep(Duration::from_millis(25)).await;
+            bed.server.cli(&["SCRIPT", "FLUSH"]).await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_for_longer_than_the_lease_again_and_again() {
+    let bed = durable("away").await;
+    survive(&bed, Duration::from_millis(50), async |sender| {
+        for _ in 0..3 {
+            let before = sender.confirmed();
+            until("some work", async || (sender.confirmed() > before + 100).then_some(())).await;
+            bed.server.kill().await.unwrap();
+            sleep(long(5, 30)).await;
+            bed.server.restart().await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_stands_still_for_longer_than_the_lease() {
+    let bed = durable("frozen").await;
+    survive(&bed, Duration::from_millis(50), async |sender| {
+        for _ in 0..3 {
+            let before = sender.confirmed();
+            until("some work", async || (sender.confirmed() > before + 100).then_some(())).await;
+            bed.server.pause().await.unwrap();
+            sleep(long(4, 30)).await;
+            bed.server.resume().await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_settled_stays_settled_where_the_default_user_is_off() {
+    let server = TestServer::builder().default_user_off().acl_user("app", "pw", "~* &* +@all");
+    let bed = bed_on(server.append_only(true).start().await.unwrap(), "hardened").await;
+    bed.push_numbers(40).await;
+    let connection = Connection::connect(&brisk(bed.server)).await.unwrap();
+    let receiver = Receiver::builder(&connection).queue(bed.queue.clone());
+    let receiver = receiver.settings(holding(20).lease(LEASE)).start().await.unwrap();
+    for _ in 0..20 {
+        soon("a message", receiver.recv()).await.unwrap().ack().await.unwrap();
+    }
+    bed.server.restart().await.unwrap();
+    for number in 21..=40_u32 {
+        let delivery = soon("a message", receiver.recv()).await.unwrap();
+        assert_eq!(delivery.message().payload_as::<u32>().unwrap(), number);
+        delivery.ack().await.unwrap();
+    }
+    assert!(soon("the end", receiver.drain()).await.unwrap().is_clean());
+    bed.until_clean().await;
+}
+
+#[tokio::test]
+async fn a_flushed_server_leaves_settles_uncertain_and_receivers_at_work() {
+    let bed = bed_on(TestServer::start().await.unwrap(), "flushall").await;
+    bed.push_numbers(30).await;
+    let receiver = bed.receiver(holding(5)).await;
+    let mut held = Vec::new();
+    for _ in 0..5 {
+        held.push(soon("a message", receiver.recv()).await.unwrap());
+    }
+    bed.server.cli(&["FLUSHALL"]).await.unwrap();
+    for delivery in held {
+        assert_eq!(soon("the settle", delivery.ack()).await, Err(SettleError::Uncertain));
+    }
+    bed.push_numbers(3).await;
+    for number in 1..=3_u32 {
+        let delivery = soon("a new message", receiver.recv()).await.unwrap();
+        assert_eq!(delivery.message().payload_as::<u32>().unwrap(), number);
+        delivery.ack().await.unwrap();
+    }
+    let report = soon("the end", receiver.drain()).await.unwrap();
+    assert_eq!((report.acked, report.uncertain), (3, 5), "{report}");
+    bed.until_clean().await;
+}
+
+#[tokio::test]
+async fn whoever_comes_back_first_does_not_bury_the_others() {
+    let (early, late) = (Rig::new("comes-back").await, Rig::new("comes-back").await);
+    let join = async |rig: &Rig| {
+        let receiver = Receiver::builder(&rig.through).queue(early.bed.queue.clone());
+        receiver.settings(holding(2).lease(LEASE)).start().await.unwrap()
+    };
+    early.push(4).await;
+    let first = join(&early).await;
+    let _held = early.fetch(&first, 2).await;
+    let second = join(&late).await;
+    let held = early.fetch(&second, 2).await;
+
+    // The network is away for both, and the one that comes back first finds the other one's lease expired.
+    early.proxy.stall();
+    late.proxy.stall();
+    early.proxy.drop_connections();
+    late.proxy.drop_connections();
+    sleep(LEASE + LEASE / 2).await;
+    early.proxy.heal().await.unwrap();
+    let again = early.fetch(&first, 2).await;
+    sleep(LEASE / 4).await;
+    assert!(again.iter().all(|delivery| delivery.crashes() == 0));
+    late.proxy.heal().await.unwrap();
+    let also_again = early.fetch(&second, 2).await;
+    assert!(also_again.iter().all(|delivery| delivery.crashes() == 0), "{also_again:?}");
+    assert!(held[0].lease_lost().is_cancelled());
+    early.ack(again).await;
+    early.ack(also_again).await;
+    let _ = (soon("the end", first.drain()).await.unwrap(), soon("the end", second.drain()).await.unwrap());
+    early.bed.until_clean().await;
+}
