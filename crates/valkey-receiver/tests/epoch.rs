@@ -25,7 +25,8 @@ async fn a_late_ack_of_an_earlier_life_removes_nothing_from_the_present_one() {
     assert_eq!((second.attempt(), second.crashes()), (1, 0), "given back by its own consumer, so no crash");
     assert_eq!(soon("the late ack", first.ack()).await, Err(SettleError::LeaseLost));
 
-    let new_cid = until("the new name", async || bed.consumers().await.into_iter().find(|other| *other != cid)).await;
+    let new_cid =
+        until("the new name", async || bed.consumers().await.into_iter().find(|other| *other != cid)).await;
     let inflight = bed.keys.inflight(&new_cid);
     let fields = bed.ask(Command::new("HLEN").key(inflight.as_str())).await.as_int().unwrap();
     assert_eq!(fields, 2, "the message and the number of the last take are still there");
