@@ -131,7 +131,7 @@ fn persistence(about: &str, info: &Info, fsync: &Known<String>, save: &Known<Str
                 Severity::Note,
                 about,
                 "persistence: append-only file, synced every second",
-                "a power cut can take the last second or two; a crash of the server process takes nothing",
+                "a power cut can take the last second or two; a crash of the server process takes nothing, or as much on a disk too slow for it",
                 "appendfsync always, if confirmed sends must survive a power cut",
             ),
             Ok(other) => Finding::new(
@@ -229,7 +229,7 @@ fn role(about: &str, info: &Info) -> Option<Finding> {
             about,
             "no replica is connected",
             "if this machine dies, its queues are as good as its last backup",
-            "fine for one machine; else attach a replica and send what matters with durability replicated",
+            "fine for one machine; else attach a replica, and know that a failover loses what it had not received",
         )
     })
 }
