@@ -11,6 +11,12 @@ local cid, lease, max_crashes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local limit, byte_limit = tonumber(ARGV[4]), tonumber(ARGV[5])
 if not (lease and max_crashes and limit and byte_limit) or limit > 256 then return { err = 'ERR reap.lua: malformed arguments' } end
 
+-- A right that is missing once a field has left its hash would cost a message.
+for command, key in pairs({ hset = INFLIGHT, lpush = REDO, zadd = DEAD }) do
+  if not redis.acl_check_cmd(command, key) then
+    return { err = "NOPERM the scripts of this queue need the '" .. command .. "' command" }
+  end
+end
 for key, command in pairs({ [CONSUMERS] = 'ZCARD', [CONTROL] = 'HLEN', [INFLIGHT] = 'HLEN', [REDO] = 'LLEN', [DEAD] = 'ZCARD', [DEAD_BODY] = 'HLEN' }) do
   local reply = pcall(command, key)
   if type(reply) == 'table' and reply.err then

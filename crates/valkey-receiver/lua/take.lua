@@ -19,11 +19,11 @@ local SLICE, PROMOTE_MAX, SUSPECT_BATCH = 8, 64, 8
 local cid, take, lease = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local want, byte_limit = tonumber(ARGV[4]), tonumber(ARGV[5])
 
-local squatter
+local refusal
 local function read(command, key, ...)
   local reply = pcall(command, key, ...)
   if type(reply) == 'table' and reply.err then
-    squatter = squatter or (string.sub(reply.err, 1, 9) == 'WRONGTYPE' and 'WRONGTYPE key ' .. key .. ' is not of the type this queue uses' or reply.err)
+    refusal = refusal or (string.sub(reply.err, 1, 9) == 'WRONGTYPE' and 'WRONGTYPE key ' .. key .. ' is not of the type this queue uses' or reply.err)
     return nil
   end
   return reply
@@ -60,7 +60,17 @@ if deads.count > 0 then
   read('ZCARD', DEAD)
   read('HLEN', DEAD_BODY)
 end
-if squatter then return { err = squatter } end
+-- A right that is missing once something has left its place would cost a message. Asked for only where it matters: each question takes half a microsecond.
+local function need(needed, command, key)
+  if needed and not refusal and not redis.acl_check_cmd(command, key) then
+    refusal = "NOPERM the scripts of this queue need the '" .. command .. "' command"
+  end
+end
+need(want > 0 or deads.count > 0, 'hset', INFLIGHT)
+need(retries.count > 0 or deads.count > 0, 'zadd', DELAYED)
+need(retries.count > 0 or head and head[1] and tonumber(head[2]) <= now, 'lpush', REDO)
+need(backs.count > 0, 'rpush', REDO)
+if refusal then return { err = refusal } end
 
 if not deadline or tonumber(deadline) == 0 then return { 'fenced', now, deadline and 1 or 0 } end
 if last and take <= tonumber(last) then return { 'stale', now, last } end

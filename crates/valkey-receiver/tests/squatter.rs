@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use valkey_connection::{Command, ErrorKind};
 use valkey_envelope::{Lane, QueueKeys};
-use valkey_receiver::{Delivery, ReceiveError, ReceiverSettings};
+use valkey_receiver::{Delivery, ReceiveError, ReceiverSettings, SettleError};
 
 use support::{Bed, soon, until};
 
@@ -86,6 +86,17 @@ async fn a_squatter_at_the_start_is_named_and_left_alone() {
     let _ = soon("the end", receiver.drain()).await.unwrap();
 }
 
+/// Settles each in another way, and tells how it went.
+async fn settle(nth: usize, delivery: Delivery) -> (u32, Result<(), SettleError>) {
+    let number = delivery.message().payload_as().unwrap();
+    let settled = match nth {
+        0 => delivery.ack().await,
+        1 => delivery.nack(Some(Duration::from_millis(1)), None).await,
+        _ => delivery.dead_letter("for the test").await,
+    };
+    (number, settled)
+}
+
 /// Messages to and fro on a queue of which `key` is squatted for longer than the lease.
 async fn outlast(name: &str, key: impl Fn(&Bed, &str) -> String) {
     let bed = Bed::new(name).await;
@@ -102,15 +113,7 @@ async fn outlast(name: &str, key: impl Fn(&Bed, &str) -> String) {
     let key = key(&bed, &cid);
     squat(&bed, &key).await;
 
-    let settle = join_all(held.into_iter().enumerate().map(async |(nth, delivery): (usize, Delivery)| {
-        let number = delivery.message().payload_as::<u32>().unwrap();
-        let settled = match nth {
-            0 => delivery.ack().await,
-            1 => delivery.nack(Some(Duration::from_millis(1)), None).await,
-            _ => delivery.dead_letter("for the test").await,
-        };
-        (number, settled)
-    }));
+    let settle = join_all(held.into_iter().enumerate().map(|(nth, delivery)| settle(nth, delivery)));
     let meanwhile = async {
         // The neighbour on the same thread lives through it.
         let started = tokio::time::Instant::now();
@@ -145,10 +148,8 @@ async fn outlast(name: &str, key: impl Fn(&Bed, &str) -> String) {
 #[tokio::test]
 async fn a_squatter_at_work_is_named_and_outlasted() {
     log::keep();
-    join_all((0..10).map(async |nth: usize| {
-        outlast("squat", |bed, _| keys(&bed.keys).swap_remove(nth)).await;
-    }))
-    .await;
+    let all = (0..10).map(|nth| outlast("squat", move |bed, _| keys(&bed.keys).swap_remove(nth)));
+    join_all(all).await;
 }
 
 #[tokio::test]

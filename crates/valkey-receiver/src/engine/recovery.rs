@@ -63,7 +63,6 @@ impl Engine {
                     present.insert(field, Claim::from_hash(field, value));
                 }
             }
-            self.backoff.clear();
             return Ok(present);
         }
     }
