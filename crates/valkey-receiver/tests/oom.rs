@@ -79,8 +79,8 @@ async fn at_maxmemory_what_is_there_is_finished_and_nobody_asks_without_pause() 
     // Parks are refused; takes look instead, now and then.
     let before = commands(&bed).await;
     sleep(Duration::from_secs(4)).await;
-    let asked = commands(&bed).await - before;
-    assert!((2..40).contains(&asked), "{asked} commands in 4 s of idling");
+    let calls = commands(&bed).await - before;
+    assert!((2..40).contains(&calls), "{calls} commands in 4 s of idling");
 
     limit_memory(&bed, "0").await;
     bed.connection.execute(push()).await.unwrap();
