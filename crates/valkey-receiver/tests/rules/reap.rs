@@ -103,6 +103,21 @@ async fn what_a_fenced_consumer_finds_it_gives_back_uncounted() {
 }
 
 #[tokio::test]
+async fn who_leaves_step_by_step_claims_nothing_meanwhile() {
+    let bed = Bed::new("leaves").await;
+    let hand = Hand::join(&bed).await;
+    push(&bed, bed.keys.public(), ["a", "b", "c"]).await;
+    assert_eq!(hand.take(1, 2).await.items, ["a", "b"]);
+    assert_eq!(hand.try_release(1).await.unwrap(), (1, 1));
+    let late = Settling { acks: &["1-1"], ..Settling::default() };
+    assert_eq!(hand.settle(2, 64, &late).await, Answer::Fenced);
+    assert_eq!(hand.try_release(1).await.unwrap(), (1, 0));
+    assert_eq!(hand.settle(3, 64, &late).await, Answer::Fenced);
+    assert_eq!(list(&bed, bed.keys.public()).await, ["a", "b", "c"]);
+    assert_eq!(bed.consumers().await, [""; 0]);
+}
+
+#[tokio::test]
 async fn the_living_are_not_reaped_and_are_seen_by_others() {
     let bed = Bed::new("living").await;
     let (one, other) = (Hand::join(&bed).await, Hand::join(&bed).await);
