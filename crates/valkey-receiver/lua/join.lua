@@ -9,6 +9,7 @@
 local call, pcall = redis.call, redis.pcall
 local READ = { 'LLEN', 'LLEN', 'LLEN', 'LLEN', 'HLEN', 'ZCARD', 'LLEN', 'ZCARD', 'ZCARD', 'HLEN', 'HLEN' }
 local CONSUMERS, CONTROL = KEYS[6], KEYS[11]
+local LEASE_MAX_MS = 3600000
 local cid, lease = ARGV[1], tonumber(ARGV[2])
 if not lease then return { err = 'ERR join.lua: malformed arguments' } end
 -- All that the scripts of a queue need: better refused by name now than in the middle of a take.
@@ -32,14 +33,17 @@ local time = call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 if call('ZSCORE', CONSUMERS, cid) or call('EXISTS', KEYS[5]) == 1 then return { 'fenced', now } end
 
--- The longest lease in use bounds what a deadline can honestly be; reap.lua reads both fields.
-if lease > (tonumber(call('HGET', CONTROL, 'lease') or '0') or 0) then call('HSET', CONTROL, 'lease', ARGV[2]) end
+-- The longest lease in use bounds what a deadline can honestly be; reap.lua reads both fields. What is no lease, or longer than any may be, is overwritten.
+local longest = tonumber(call('HGET', CONTROL, 'lease') or '0') or 0
+if not (longest >= lease and longest <= LEASE_MAX_MS) then
+  longest = lease
+  call('HSET', CONTROL, 'lease', ARGV[2])
+end
 local run_id = string.match(call('INFO', 'server'), 'run_id:(%x+)') or ''
 local known = call('HGET', CONTROL, 'run_id')
 if known ~= run_id then
   -- The server restarted since: no consumer could renew meanwhile, so each gets one lease to come back.
   if known then
-    local longest = tonumber(call('HGET', CONTROL, 'lease'))
     local all = call('ZRANGE', CONSUMERS, 0, 511, 'WITHSCORES')
     for i = 1, #all, 2 do
       if tonumber(all[i + 1]) > 0 then call('ZADD', CONSUMERS, string.format('%.0f', now + longest), all[i]) end

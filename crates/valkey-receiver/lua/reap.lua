@@ -7,6 +7,7 @@
 
 local call, pcall = redis.call, redis.pcall
 local CONSUMERS, CONTROL, INFLIGHT, REDO, DEAD, DEAD_BODY, STATS, BELL = unpack(KEYS)
+local LEASE_MAX_MS = 3600000
 local cid, lease, max_crashes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local limit, byte_limit = tonumber(ARGV[4]), tonumber(ARGV[5])
 if not (lease and max_crashes and limit and byte_limit) or limit > 256 then return { err = 'ERR reap.lua: malformed arguments' } end
@@ -26,7 +27,9 @@ end
 
 local time = call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local longest = math.max(tonumber(call('HGET', CONTROL, 'lease') or '0') or 0, lease)
+-- Whatever somebody has written there, `nan` and `inf` read as numbers: no lease is longer than an hour.
+local longest = tonumber(call('HGET', CONTROL, 'lease') or '0') or 0
+longest = longest == longest and math.max(lease, math.min(longest, LEASE_MAX_MS)) or lease
 
 local run_id = string.match(call('INFO', 'server'), 'run_id:(%x+)') or ''
 local known = call('HGET', CONTROL, 'run_id')

@@ -15,6 +15,7 @@ local PUBLIC, WOKEN, INFLIGHT, CONSUMERS, REDO, DELAYED = KEYS[1], KEYS[4], KEYS
 local DEAD, DEAD_BODY, CONTROL, STATS, BELL = KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13]
 local LANE_KEY = { n = PUBLIC, h = KEYS[2], l = KEYS[3] }
 local SLICE, PROMOTE_MAX, SUSPECT_BATCH = 8, 64, 8
+local RATE_MIN, RATE_MAX, BURST_MAX, HOLD_MAX_MS, LEASE_MAX_MS = 1e-9, 1e9, 1e9, 3600000, 3600000
 
 local cid, take, lease = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local want, byte_limit = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -165,29 +166,37 @@ if ready.public > 0 then call('PERSIST', PUBLIC) end
 -- How many may be claimed.
 local hold, hold_ms = '', 0
 local room = want
-local rate, burst, tat = tonumber(control[2]), tonumber(control[3]), tonumber(control[4])
+-- Whatever somebody has written there: `nan`, which reads as a number, is none.
+local function setting(text)
+  local value = tonumber(text)
+  return value == value and value or nil
+end
+local rate, burst, tat = setting(control[2]), setting(control[3]), setting(control[4])
 local emission
 if control[1] == '1' then
   room, hold = 0, 'paused'
 elseif rate and rate > 0 then
-  emission = 1000000 / rate
-  tat = math.max(tat or 0, now_us)
-  local spare = now_us + math.max(burst or 1, 1) * emission - tat
+  emission = 1000000 / math.min(math.max(rate, RATE_MIN), RATE_MAX)
+  local bucket = math.min(math.max(burst or 1, 1), BURST_MAX) * emission
+  -- No claim puts it further ahead than a full bucket: beyond is from before the clock stepped back.
+  tat = math.min(math.max(tat or 0, now_us), now_us + bucket)
+  local spare = now_us + bucket - tat
   local tokens = math.max(math.floor(spare / emission + 0.000001), 0)
   if tokens < room then
     room, hold = tokens, 'rate'
-    hold_ms = math.max(math.ceil((emission - (spare - tokens * emission)) / 1000), 1)
+    hold_ms = math.min(math.max(math.ceil((emission - (spare - tokens * emission)) / 1000), 1), HOLD_MAX_MS)
   end
 end
-local cap = tonumber(control[5])
+local cap = setting(control[5])
 local function held() return call('HLEN', INFLIGHT) - (last and 1 or 0) end
 local mine = 'n:' .. cid
 if cap then
   local others_held, fields = 0, call('HGETALL', CONTROL)
   for i = 1, #fields, 2 do
-    if string.sub(fields[i], 1, 2) == 'n:' and fields[i] ~= mine then others_held = others_held + (tonumber(fields[i + 1]) or 0) end
+    if string.sub(fields[i], 1, 2) == 'n:' and fields[i] ~= mine then others_held = others_held + (setting(fields[i + 1]) or 0) end
   end
-  local free = math.max(cap - others_held - held(), 0)
+  -- Whole messages: half a one would fail in the middle of the claim.
+  local free = math.max(math.floor(cap - others_held) - held(), 0)
   if free < room then room, hold, hold_ms = free, 'full', 0 end
 end
 
@@ -296,7 +305,8 @@ end
 if expired == '' and (claimed == 0 or take % 16 == 0) then
   -- A deadline so far ahead is from before the clock stepped back; reap.lua pulls it back.
   local top = call('ZRANGE', CONSUMERS, -1, -1, 'WITHSCORES')
-  if tonumber(top[2]) > now + 2 * math.max(tonumber(control[6]) or 0, lease) then expired = top[1] end
+  local longest = math.max(lease, math.min(setting(control[6]) or 0, LEASE_MAX_MS))
+  if tonumber(top[2]) > now + 2 * longest then expired = top[1] end
 end
 local next_due = head[1] and tonumber(head[2]) or 0
 return { 'ok', now, acked, others, next_due, foreign, expired, hold, hold_ms, left_behind and 1 or 0, table.concat(shape), items }

@@ -47,6 +47,7 @@ pub(crate) struct Taken {
     pub(crate) foreign_ms: i64,
     pub(crate) expired: String,
     pub(crate) hold: String,
+    pub(crate) hold_ms: i64,
     pub(crate) left: bool,
     pub(crate) shape: String,
     pub(crate) items: Vec<Bytes>,
@@ -123,10 +124,8 @@ impl<'a> Hand<'a> {
                 foreign_ms: next().as_int()?,
                 expired: next().into_string()?,
                 hold: next().into_string()?,
-                left: {
-                    next();
-                    next().as_int()? == 1
-                },
+                hold_ms: next().as_int()?,
+                left: next().as_int()? == 1,
                 shape: next().into_string()?,
                 items: next().into_array()?.into_iter().map(|item| item.into_bytes().unwrap()).collect(),
             }),
