@@ -36,6 +36,27 @@ of `--config`.
 *accepted with a notice*, existing deployments may keep it, it has no effect, and whoever sets it is told why.
 ";
 
+const PROGRAM: &str = "\
+## In a program
+
+```rust,no_run
+use valkey_config::Sources;
+use valkey_connection::ConnectionSettings;
+use valkey_receiver::ReceiverSettings;
+
+# fn main() -> Result<(), valkey_config::ConfigError> {
+let loaded = Sources::new(\"VALKEY_RECEIVER_\").env().load_with_notices()?;
+for notice in &loaded.notices {
+    eprintln!(\"{notice}\"); // a misspelled variable, a setting without effect
+}
+let (connection, receiver): (ConnectionSettings, ReceiverSettings) = loaded.settings;
+# Ok(())
+# }
+```
+
+`load()` is the same without the notices.
+";
+
 const FILE: &str = "\
 ## A file
 
@@ -56,6 +77,7 @@ max_concurrent_messages = 20
 
 fn main() {
     println!("{INTRODUCTION}");
+    println!("{PROGRAM}");
     println!("{FILE}");
     print(
         "Senders: `VALKEY_SENDER_`",

@@ -35,4 +35,6 @@ pub use cli::main;
 mod documents {
     #[doc = include_str!("../../README.md")]
     struct Readme;
+    #[doc = include_str!("../../docs/configuration.md")]
+    struct Configuration;
 }
