@@ -5,7 +5,11 @@ mod print;
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
-use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    task::{JoinError, JoinSet},
+    time::timeout,
+};
 use valkey_connection::Connection;
 use valkey_envelope::QueueName;
 use valkey_receiver::{Delivery, Outcome, Receiver, SettleError};
@@ -56,15 +60,6 @@ enum Work {
     Print,
 }
 
-/// How often each outcome was said.
-#[derive(Default)]
-struct Tally {
-    acked: u64,
-    retried: u64,
-    dead: u64,
-    unsettled: u64,
-}
-
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
     let stop = Stop::listen()?;
     let settings = context.settings()?;
@@ -89,13 +84,15 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
 
     let result = serve(&receiver, &arguments, work, &stop).await;
     let drained = receiver.drain().await?;
-    let tally = result?;
+    let unsettled = result?;
+    // The receiver's own books: what a program said is not yet what became of the message, since a last retry is a dead
+    // letter, and some never reach a program.
     context.say(&format!(
         "acked {}, retried {}, dead {}, handed back {}",
-        tally.acked, tally.retried, tally.dead, drained.handed_back
+        drained.acked, drained.retried, drained.dead, drained.handed_back
     ));
-    if tally.unsettled > 0 || drained.uncertain > 0 {
-        let count = tally.unsettled.max(drained.uncertain);
+    if unsettled > 0 || drained.uncertain > 0 {
+        let count = unsettled.max(drained.uncertain);
         return Err(Failure::Partial(format!(
             "{count} messages could not be settled; they will be delivered again"
         )));
@@ -103,14 +100,10 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     Ok(Exit::Ok)
 }
 
-async fn serve(
-    receiver: &Receiver,
-    arguments: &Arguments,
-    work: Work,
-    stop: &Stop,
-) -> Result<Tally, Failure> {
+/// Works until it is enough, and counts what could not be settled.
+async fn serve(receiver: &Receiver, arguments: &Arguments, work: Work, stop: &Stop) -> Result<u64, Failure> {
     let places = Arc::new(Semaphore::new(arguments.concurrency.get()));
-    let (mut running, mut tally) = (JoinSet::new(), Tally::default());
+    let (mut running, mut unsettled) = (JoinSet::new(), 0);
     let mut left = arguments.count.map_or(usize::MAX, NonZeroUsize::get);
     let idle = arguments.idle_exit.unwrap_or(Duration::MAX);
     let mut broken = None;
@@ -119,7 +112,7 @@ async fn serve(
             biased;
             () = stop.drain.cancelled() => break,
             Some(done) = running.join_next() => {
-                broken = tally.note(done);
+                broken = note(done, &mut unsettled);
                 continue;
             }
             place = Arc::clone(&places).acquire_owned() => place.map_err(|_| Failure::Failed("closed".into()))?,
@@ -128,7 +121,7 @@ async fn serve(
             () = stop.drain.cancelled() => break,
             next = timeout(idle, receiver.recv()) => next,
             Some(done) = running.join_next() => {
-                broken = tally.note(done);
+                broken = note(done, &mut unsettled);
                 continue;
             }
         };
@@ -149,11 +142,11 @@ async fn serve(
         }
     }
     while let Some(done) = running.join_next().await {
-        broken = broken.or(tally.note(done));
+        broken = broken.or(note(done, &mut unsettled));
     }
     match broken {
         Some(failure) => Err(failure),
-        None => Ok(tally),
+        None => Ok(unsettled),
     }
 }
 
@@ -162,7 +155,7 @@ async fn one(
     delivery: Delivery,
     work: Work,
     now: tokio_util::sync::CancellationToken,
-) -> Result<Settled, Failure> {
+) -> Result<Result<(), SettleError>, Failure> {
     let (outcome, failure) = match work {
         Work::Print => match print::print(&delivery) {
             Ok(()) => (Outcome::ack(), None),
@@ -171,35 +164,22 @@ async fn one(
         },
         Work::Exec(command) => (exec::exec(&delivery, &command, &now).await, None),
     };
-    let said = outcome.clone();
     let settled = delivery.outcome(outcome).await;
     match failure {
         Some(failure) => Err(failure),
-        None => Ok(Settled { said, settled }),
+        None => Ok(settled),
     }
 }
 
-struct Settled {
-    said: Outcome,
-    settled: Result<(), SettleError>,
-}
-
-// === impl Tally ===
-
-impl Tally {
-    /// Counts a finished message; what is returned ends the verb.
-    fn note(&mut self, done: Result<Result<Settled, Failure>, tokio::task::JoinError>) -> Option<Failure> {
-        let settled = match done {
-            Ok(Ok(settled)) => settled,
-            Ok(Err(failure)) => return Some(failure),
-            Err(error) => return Some(Failure::Failed(format!("working on a message: {error}"))),
-        };
-        match (settled.settled, settled.said) {
-            (Err(_), _) => self.unsettled += 1,
-            (Ok(()), Outcome::Ack) => self.acked += 1,
-            (Ok(()), Outcome::DeadLetter { .. }) => self.dead += 1,
-            (Ok(()), _) => self.retried += 1,
-        }
-        None
+/// Looks at a finished message; what is returned ends the verb.
+fn note(
+    done: Result<Result<Result<(), SettleError>, Failure>, JoinError>,
+    unsettled: &mut u64,
+) -> Option<Failure> {
+    match done {
+        Ok(Ok(settled)) => *unsettled += u64::from(settled.is_err()),
+        Ok(Err(failure)) => return Some(failure),
+        Err(error) => return Some(Failure::Failed(format!("working on a message: {error}"))),
     }
+    None
 }

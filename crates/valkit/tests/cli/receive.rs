@@ -74,6 +74,24 @@ async fn the_exit_code_of_the_program_decides() {
 }
 
 #[tokio::test]
+async fn the_books_say_what_became_of_the_messages() {
+    let bench = Bench::new().await;
+    bench.push("no envelope").await;
+    for code in [0, 75] {
+        bench.valkit(&["send", &bench.queue]).write_stdin(code.to_string()).assert().success();
+    }
+    let done = bench
+        .valkit(&["receive", &bench.queue, "--idle-exit", "2s", "--exec", "read code; exit $code"])
+        .env("VALKEY_MAX_RETRIES", "1")
+        .env("VALKEY_RETRY_DELAY", "10ms")
+        .assert()
+        .success();
+    let stderr = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
+    assert!(stderr.contains("acked 1, retried 1, dead 2"), "{stderr}");
+    assert_eq!(bench.json(&["queue", "show", &bench.queue])["dead"], 2);
+}
+
+#[tokio::test]
 async fn the_program_is_told_about_the_message() {
     let bench = Bench::new().await;
     bench
