@@ -175,7 +175,7 @@ fn dead_letters(facts: &Facts, report: &mut Report) {
             Severity::Warning,
             format!("{} of {} dead letters died within the last hour", facts.died_last_hour, stats.dead),
             "they will not be tried again unless somebody replays them",
-            format!("valkit dead ls {queue}, then valkit dead replay {queue} or valkit dead purge {queue}"),
+            format!("valkit dead ls {queue}, then valkit dead replay {queue} --all or valkit dead purge {queue} --all"),
         );
     } else if stats.dead > 0 {
         report.say(

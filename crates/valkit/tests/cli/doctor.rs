@@ -17,6 +17,24 @@ async fn warnings_pass_unless_strict() {
 }
 
 #[tokio::test]
+async fn advice_about_dead_letters_can_be_followed_to_the_letter() {
+    let bench = Bench::new().await;
+    bench.valkit(&["send", &bench.queue]).write_stdin("1").assert().success();
+    bench.ok(&["receive", &bench.queue, "-n", "1", "--exec", "exit 65"]);
+    let findings = bench.lines(&["doctor", &bench.queue]);
+    let told = |finding: &&serde_json::Value| finding["what"].as_str().unwrap().contains("last hour");
+    let remedy = findings.iter().find(told).unwrap()["remedy"].as_str().unwrap().to_owned();
+    let commands: Vec<&str> = remedy.split("valkit ").skip(1).collect();
+    assert_eq!(commands.len(), 3, "{remedy}");
+    for command in commands {
+        let command = command.trim_end_matches(", then ").trim_end_matches(" or ");
+        let mut words: Vec<&str> = command.split(' ').collect();
+        words.extend((words[1] != "ls").then_some("--dry-run"));
+        bench.valkit(&words).assert().success();
+    }
+}
+
+#[tokio::test]
 async fn a_critical_finding_fails() {
     let server = TestServer::builder()
         .config("maxmemory", "100mb")
