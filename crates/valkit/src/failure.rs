@@ -88,11 +88,19 @@ impl Failure {
             Self::NotFound(_) => {
                 Some("an empty queue leaves no key behind; `valkit queue ls` shows what is there".into())
             }
+            // The id of the message is the one at hand: `send` says it, and so do handlers.
+            Self::Admin(valkey_admin::Error::NoDeadLetter { queue, .. }) => Some(format!(
+                "a dead letter has an id of its own, which is not its message's: valkit dead ls {queue}"
+            )),
             Self::Admin(valkey_admin::Error::Connection(error)) | Self::Connection(error) => {
                 match error.kind() {
                     ErrorKind::Disconnected | ErrorKind::Timeout => {
                         Some("give the server with --url or VALKEY_URL".into())
                     }
+                    ErrorKind::Protocol => Some(
+                        "is that port a Valkey's, and without TLS? With it, the URL begins with valkeys://"
+                            .into(),
+                    ),
                     _ => None,
                 }
             }
@@ -134,5 +142,14 @@ mod tests {
         ] {
             assert_eq!(failure.exit(), exit, "{failure}");
         }
+    }
+
+    #[test]
+    fn who_comes_with_the_id_of_a_message_is_shown_the_way_to_its_dead_letter() {
+        let failure = Failure::Admin(valkey_admin::Error::NoDeadLetter {
+            queue: "q".parse().expect("a name"),
+            id: "0198a3c2-7b1e-7cc3-98c4-dc0c0c07398f".into(),
+        });
+        assert!(failure.hint().is_some_and(|hint| hint.ends_with("valkit dead ls q")));
     }
 }
