@@ -67,6 +67,8 @@ pub(crate) struct Engine {
     backoff: Backoff,
     park_backoff: Backoff,
     no_park_until: Instant,
+    /// Set when the wish to finish is seen first: what cannot be settled by then is not.
+    give_up_at: Option<Instant>,
 }
 
 /// What the last answers let expect.
@@ -138,6 +140,7 @@ impl Engine {
             backoff: Backoff::default(),
             park_backoff: Backoff::default(),
             no_park_until: Instant::now(),
+            give_up_at: None,
         })
     }
 
@@ -149,11 +152,8 @@ impl Engine {
                 self.start_over(Vec::new()).await;
             }
             self.heed_wishes().await;
-            if self.desk.finishing.load(Ordering::Acquire)
-                && self.pending.is_empty()
-                && self.postponed.is_empty()
-                && self.desk.waiting() == 0
-            {
+            let done = self.pending.is_empty() && self.postponed.is_empty() && self.desk.waiting() == 0;
+            if self.desk.finishing.load(Ordering::Acquire) && done || self.must_give_up() {
                 break;
             }
             self.desk.held.send_replace(self.held.len());

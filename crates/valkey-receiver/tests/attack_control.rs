@@ -42,7 +42,7 @@ async fn no_rate_asks_to_look_again_at_once_or_never() {
         let second = hand.take(2, 64).await;
         match second.hold.as_str() {
             "rate" => {
-                assert!((1..=3_600_000).contains(&second.hold_ms), "rate {rate}: {} ms", second.hold_ms)
+                assert!((1..=3_600_000).contains(&second.hold_ms), "rate {rate}: {} ms", second.hold_ms);
             }
             hold => assert_eq!((hold, second.items.len()), ("", 2), "rate {rate}, burst {burst}"),
         }

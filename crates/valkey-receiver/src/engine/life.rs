@@ -104,6 +104,15 @@ impl Engine {
         }
     }
 
+    /// A server that refuses what is left to settle, or does not answer, must not hold up the end for ever.
+    pub(super) fn must_give_up(&mut self) -> bool {
+        if !self.desk.finishing.load(Ordering::Acquire) {
+            return false;
+        }
+        let now = Instant::now();
+        now >= *self.give_up_at.get_or_insert_with(|| now + 5 * LONGEST_PARK)
+    }
+
     /// The orderly end: no park is left behind, nothing stays in flight.
     pub(crate) async fn leave(mut self) {
         self.parker.end().await;
@@ -112,7 +121,10 @@ impl Engine {
             self.clear_woken().await;
         }
         self.epoch.lost.cancel();
-        for settle in self.desk.close() {
+        let mut late = std::mem::take(&mut self.pending);
+        late.append(&mut self.postponed);
+        late.append(&mut self.desk.close());
+        for settle in late {
             settling::answer(&self.desk, settle, Err(SettleError::Stopped));
         }
         let deadline = Instant::now() + self.rules.lease.min(5 * LONGEST_PARK);

@@ -28,7 +28,7 @@ impl Engine {
     async fn survey(&mut self, unsure: &[Settle]) -> Result<HashMap<Field, Claim>, LeaseLost> {
         tracing::debug!(queue = %self.desk.queue, unsure = unsure.len(), "asking the server what it did");
         loop {
-            if self.lease.is_spent(Instant::now()) {
+            if self.lease.is_spent(Instant::now()) || self.must_give_up() {
                 return Err(LeaseLost);
             }
             let pause = self.backoff.next().min(self.lease.length() / 10);
@@ -75,6 +75,10 @@ impl Engine {
             unsure.into_iter().partition(|settle| present.remove(&settle.claim.field).is_some());
         let rolled_back =
             self.held.fields().any(|field| !settling.contains(&field) && !present.contains_key(&field));
+        if !gone.is_empty() || present.keys().any(|field| !self.held.contains(*field)) {
+            // Only the answer was lost. Where takes themselves fail, again and again, the pauses grow.
+            self.backoff.clear();
+        }
         for settle in gone {
             self.held.remove(settle.claim.field);
             let result = if rolled_back { Err(SettleError::Uncertain) } else { Ok(()) };
