@@ -14,7 +14,7 @@ local cid, lease = ARGV[1], tonumber(ARGV[2])
 if not lease then return { err = 'ERR join.lua: malformed arguments' } end
 -- All that the scripts of a queue need: better refused by name now than in the middle of a take.
 local NEEDED = {
-  del = 5, exists = 5, hdel = 5, hget = 5, hgetall = 5, hkeys = 5, hlen = 5, hmget = 11, hset = 5, lindex = 7, llen = 1, lpush = 7, lrange = 7, persist = 1,
+  del = 5, exists = 5, hdel = 5, hget = 5, hgetall = 5, hkeys = 5, hlen = 5, hmget = 11, hrandfield = 5, hset = 5, lindex = 7, llen = 1, lpush = 7, lrange = 7, persist = 1,
   rpop = 1, rpush = 1, zadd = 6, zcard = 6, zrange = 6, zrangebyscore = 8, zrem = 8, zscore = 6, info = 0, time = 0,
 }
 for command, key in pairs(NEEDED) do

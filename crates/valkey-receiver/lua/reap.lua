@@ -6,6 +6,7 @@
 -- Keeps: the deadline is 0, which fences the consumer for good, before its first field moves; a field moves once; an outage of the server is nobody's crash
 
 local call, pcall = redis.call, redis.pcall
+local SAMPLE = 512
 local CONSUMERS, CONTROL, INFLIGHT, REDO, DEAD, DEAD_BODY, STATS, BELL = unpack(KEYS)
 local LEASE_MAX_MS = 3600000
 local cid, lease, max_crashes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -50,15 +51,17 @@ if not deadline then return { 'gone', now, 0, 0, 0 } end
 deadline = tonumber(deadline)
 if deadline > now then return { (known and known ~= run_id) and 'spared' or 'alive', now, 0, 0, 0 } end
 
-local fields = {}
-for _, field in ipairs(call('HKEYS', INFLIGHT)) do
+-- A hash of more than a few takes is read in samples: to read and sort all of it at each call would block the server.
+local fields, held = {}, call('HLEN', INFLIGHT)
+for _, field in ipairs(held > SAMPLE and call('HRANDFIELD', INFLIGHT, SAMPLE) or call('HKEYS', INFLIGHT)) do
   local take, i = string.match(field, '^(%d+)-(%d+)$')
   if take then fields[#fields + 1] = { field, tonumber(take), tonumber(i) } end
 end
+if held <= SAMPLE then held = #fields end
 if deadline > 0 then
   call('ZADD', CONSUMERS, 0, cid)
   -- How many were in flight together when the consumer died: later calls see fewer, and must not take the last one for a loner.
-  if #fields > 0 then call('HSET', INFLIGHT, '@', #fields) end
+  if held > 0 then call('HSET', INFLIGHT, '@', held) end
 end
 local alone = tonumber(call('HGET', INFLIGHT, '@') or '0') == 1
 table.sort(fields, function(a, b) return a[2] < b[2] or (a[2] == b[2] and a[3] < b[3]) end)
@@ -87,7 +90,7 @@ for n = 1, math.min(#fields, limit) do
   bytes = bytes + #value
 end
 
-local left = #fields - moved - buried
+local left = held - moved - buried
 if left == 0 then
   call('DEL', INFLIGHT)
   call('ZREM', CONSUMERS, cid)

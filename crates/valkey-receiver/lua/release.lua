@@ -3,9 +3,10 @@
 -- KEYS: 1 public LIST, 2 lane:high LIST, 3 lane:low LIST, 4 inflight:<cid> HASH, 5 consumers ZSET, 6 redo LIST, 7 control HASH, 8 bell (shard channel)
 -- ARGV: 1 cid, 2 fields to move at most (1..256), 3 bytes after which no further field is moved
 -- Returns: {now ms, released, fields left}
--- Keeps: order (the oldest ends up first in line); works alike for a consumer that leaves and for a fenced one that finds its fields still there; after it no take of this cid can claim
+-- Keeps: order (of at most 512 fields the oldest ends up first in line); works alike for a consumer that leaves and for a fenced one that finds its fields still there; after it no take of this cid can claim
 
 local call, pcall = redis.call, redis.pcall
+local SAMPLE = 512
 local LANE_KEY = { n = KEYS[1], h = KEYS[2], l = KEYS[3] }
 local INFLIGHT, CONSUMERS, REDO, CONTROL, BELL = KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local READ = { 'LLEN', 'LLEN', 'LLEN', 'HLEN', 'ZCARD', 'LLEN', 'HLEN' }
@@ -22,11 +23,13 @@ end
 
 local time = call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local fields = {}
-for _, field in ipairs(call('HKEYS', INFLIGHT)) do
+-- A hash of more than a few takes is read in samples: to read and sort all of it at each call would block the server.
+local fields, held = {}, call('HLEN', INFLIGHT)
+for _, field in ipairs(held > SAMPLE and call('HRANDFIELD', INFLIGHT, SAMPLE) or call('HKEYS', INFLIGHT)) do
   local take, i = string.match(field, '^(%d+)-(%d+)$')
   if take then fields[#fields + 1] = { field, tonumber(take), tonumber(i) } end
 end
+if held <= SAMPLE then held = #fields end
 table.sort(fields, function(a, b) return a[2] > b[2] or (a[2] == b[2] and a[3] > b[3]) end)
 -- Fenced first: a take of this cid that is still on its way must find nothing to do.
 if call('ZSCORE', CONSUMERS, cid) then call('ZADD', CONSUMERS, 0, cid) end
@@ -48,7 +51,7 @@ for n = 1, math.min(#fields, limit) do
   released = released + 1
   bytes = bytes + #value
 end
-local left = #fields - released
+local left = held - released
 if left == 0 then
   call('DEL', INFLIGHT)
   call('ZREM', CONSUMERS, cid)

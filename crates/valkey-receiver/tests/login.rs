@@ -118,6 +118,7 @@ const NEEDED: &[&str] = &[
     "hkeys",
     "hlen",
     "hmget",
+    "hrandfield",
     "hset",
     "info",
     "lindex",

@@ -1,15 +1,23 @@
 //! After an answer that did not come: finding out what the server did.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::time::Instant;
 
-use valkey_connection::{Command, Reply};
+use valkey_connection::{Command, Error};
 
 use super::Engine;
 use crate::desk::Settle;
 use crate::error::SettleError;
 use crate::settling;
 use crate::take::{Claim, Field, Settles, TakeReply};
+
+/// What the server holds in flight for us.
+#[derive(Debug)]
+struct Present {
+    fields: HashSet<Field>,
+    /// Those that we do not hold, oldest first.
+    unknown: Vec<Claim>,
+}
 
 /// Why the engine must start a new life.
 #[derive(Debug)]
@@ -25,7 +33,7 @@ impl Engine {
     }
 
     /// What the server holds in flight for us, after every earlier take has been voided by a later number.
-    async fn survey(&mut self, unsure: &[Settle]) -> Result<HashMap<Field, Claim>, LeaseLost> {
+    async fn survey(&mut self, unsure: &[Settle]) -> Result<Present, LeaseLost> {
         tracing::debug!(queue = %self.desk.queue, unsure = unsure.len(), "asking the server what it did");
         loop {
             if self.lease.is_spent(Instant::now()) || self.must_give_up() {
@@ -52,30 +60,48 @@ impl Engine {
                     continue;
                 }
             }
-            let read = Command::new("HGETALL")
-                .key(self.keys.inflight(&self.epoch.cid))
-                .timeout(self.lease.patience(Instant::now()));
-            let Ok(pairs) = self.link.execute(read).await.and_then(Reply::into_pairs) else { continue };
-            let mut present = HashMap::new();
-            for (name, value) in pairs {
-                let (Ok(name), Ok(value)) = (name.into_bytes(), value.into_bytes()) else { continue };
-                if let Some(field) = Field::parse(&name) {
-                    present.insert(field, Claim::from_hash(field, value));
-                }
-            }
+            let Ok(present) = self.present().await else { continue };
             return Ok(present);
         }
     }
 
+    /// The names of all that is in flight, and the messages of those we do not know: what we hold may be large.
+    async fn present(&mut self) -> Result<Present, Error> {
+        let inflight = self.keys.inflight(&self.epoch.cid);
+        let names = Command::new("HKEYS").key(inflight.as_str()).timeout(self.lease.patience(Instant::now()));
+        let names = self.link.execute(names).await?.into_array()?;
+        let fields: HashSet<Field> =
+            names.into_iter().filter_map(|name| Field::parse(&name.into_bytes().ok()?)).collect();
+        let mut unknown: Vec<Field> =
+            fields.iter().copied().filter(|field| !self.held.contains(*field)).collect();
+        unknown.sort_unstable();
+        let mut claims = Vec::with_capacity(unknown.len());
+        if !unknown.is_empty() {
+            let read = Command::new("HMGET")
+                .key(inflight)
+                .args(unknown.iter().copied())
+                .timeout(self.lease.patience(Instant::now()));
+            let values = self.link.execute(read).await?.into_array()?;
+            for (field, value) in unknown.into_iter().zip(values) {
+                // One that has gone meanwhile belongs to others: the next take will say so.
+                if let Some(value) = value.into_optional_bytes()? {
+                    claims.push(Claim::from_hash(field, value));
+                }
+            }
+        }
+        Ok(Present { fields, unknown: claims })
+    }
+
     /// Settles that are still in flight were not carried out: again. Claims that we do not know were made by the take
     /// whose answer was lost: delivered now.
-    fn reconcile(&mut self, unsure: Vec<Settle>, mut present: HashMap<Field, Claim>) {
+    fn reconcile(&mut self, unsure: Vec<Settle>, present: Present) {
+        let Present { fields, unknown } = present;
         let settling: Vec<Field> = unsure.iter().map(|settle| settle.claim.field).collect();
         let (again, gone): (Vec<_>, Vec<_>) =
-            unsure.into_iter().partition(|settle| present.remove(&settle.claim.field).is_some());
+            unsure.into_iter().partition(|settle| fields.contains(&settle.claim.field));
         let rolled_back =
-            self.held.fields().any(|field| !settling.contains(&field) && !present.contains_key(&field));
-        if !gone.is_empty() || present.keys().any(|field| !self.held.contains(*field)) {
+            self.held.fields().any(|field| !settling.contains(&field) && !fields.contains(&field));
+        if !gone.is_empty() || !unknown.is_empty() {
             // Only the answer was lost. Where takes themselves fail, again and again, the pauses grow.
             self.backoff.clear();
         }
@@ -86,9 +112,6 @@ impl Engine {
         }
         let waiting = std::mem::replace(&mut self.pending, again);
         self.pending.extend(waiting);
-        let mut unknown: Vec<Claim> =
-            present.into_values().filter(|claim| !self.held.contains(claim.field)).collect();
-        unknown.sort_unstable_by_key(|claim| claim.field);
         self.deliver(unknown);
         self.outlook.knock = true;
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use valkey_connection::{Command, Connection, ConnectionSettings};
+use valkey_envelope::Envelope;
 use valkey_receiver::{Delivery, Receiver, SettleError};
 use valkey_testkit::{Cut, CutOutcome, FaultProxy};
 
@@ -73,6 +74,36 @@ async fn a_lost_answer_is_asked_for_again_without_waiting_for_the_lease() {
     bed.until_empty().await;
     let report = receiver.drain().await.unwrap();
     assert_eq!((report.acked, report.handed_back), (5, 0), "{report}");
+}
+
+#[tokio::test]
+async fn after_a_lost_answer_nothing_is_fetched_that_is_here_already() {
+    const LARGE: usize = 200_000;
+    let bed = Bed::new("lost-large").await;
+    let large = |number: u32| Envelope::new(&(number, "x".repeat(LARGE))).unwrap();
+    for number in 0..20 {
+        bed.push(&large(number)).await;
+    }
+    let proxy = FaultProxy::start(&bed.server.address()).await.unwrap();
+    let through = ConnectionSettings::from_url(&format!("valkey://{}", proxy.address())).unwrap();
+    let connection = Connection::connect(&through).await.unwrap();
+    let receiver =
+        Receiver::builder(&connection).queue(bed.queue.clone()).settings(settings()).start().await.unwrap();
+    let mut deliveries = Vec::new();
+    for _ in 0..20 {
+        deliveries.push(soon("a message", receiver.recv()).await.unwrap());
+    }
+    let before = proxy.traffic().reply_bytes;
+    let mut cut = proxy.arm(Cut::reply_before(0).of_command(TAKE.sha().to_owned()));
+    assert!(matches!(soon("the cut", cut.wait()).await, CutOutcome::Cut { .. }));
+    bed.push(&large(20)).await;
+    deliveries.push(soon("the next message", receiver.recv()).await.unwrap());
+    let fetched = usize::try_from(proxy.traffic().reply_bytes - before).unwrap();
+    assert!(fetched < 5 * LARGE, "{fetched} bytes for one message of {LARGE}");
+    for settled in join_all(deliveries.into_iter().map(Delivery::ack)).await {
+        settled.unwrap();
+    }
+    bed.until_empty().await;
 }
 
 #[tokio::test]

@@ -1,5 +1,10 @@
 //! The first reap fences for good, only then do messages move; what happened to a crowd is no message's fault.
 
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use valkey_connection::Command;
+
 use crate::hand::{Answer, Hand, MAX_CRASHES, Settling, dump, list, push, server_ms};
 use crate::support::Bed;
 
@@ -100,6 +105,32 @@ async fn what_a_fenced_consumer_finds_it_gives_back_uncounted() {
     assert_eq!(list(&bed, bed.keys.redo()).await, ["0|2|n|m4", "1|0|n|m1"], "the crash was counted for one");
     assert_eq!(zombie.deadline_ms().await, None);
     assert_eq!(zombie.settle(10, 64, &Settling::default()).await, Answer::Fenced);
+}
+
+#[tokio::test]
+async fn the_many_messages_of_a_large_consumer_move_in_steps() {
+    const COUNT: i64 = 700;
+    let bed = Bed::new("large-hash").await;
+    for leaves in [false, true] {
+        let hand = Hand::join(&bed).await;
+        let fields = (1..=COUNT).flat_map(|number| [format!("1-{number}"), format!("1000|7|0|n|{number}")]);
+        bed.ask(Command::new("HSET").key(hand.inflight()).arg("#").arg(1).args(fields)).await;
+        hand.set_deadline(1).await;
+        let mut steps = 0;
+        loop {
+            let left = if leaves { hand.try_release(256).await.unwrap().1 } else { hand.reap(256).await.3 };
+            steps += 1;
+            if left == 0 {
+                break;
+            }
+        }
+        assert_eq!(steps, 3);
+        assert!(bed.dead().await.is_empty() && hand.deadline_ms().await.is_none());
+        let moved: BTreeSet<Bytes> = list(&bed, bed.keys.redo()).await.into_iter().collect();
+        let crashes = if leaves { 7 } else { 8 };
+        assert_eq!(moved, (1..=COUNT).map(|number| format!("{crashes}|0|n|{number}").into()).collect());
+        bed.ask(Command::new("DEL").key(bed.keys.redo())).await;
+    }
 }
 
 #[tokio::test]
