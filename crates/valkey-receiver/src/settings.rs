@@ -63,7 +63,8 @@ settings! {
         /// How long this consumer may be silent before the others take over what it holds. Renewed all the time, however
         /// long a handler works.
         pub lease: Duration = Duration::from_secs(15),
-        /// How often the lease is renewed when no traffic does it; a fifth of the lease unless set.
+        /// How often the lease is renewed when no traffic does it; a fifth of the lease unless set, and never less often
+        /// than once a second.
         pub heartbeat: Option<Duration>,
         /// How often a message may take its consumer down with it before it becomes a dead letter.
         pub max_crashes: NonZeroU32 = NonZeroU32::new(3).expect("not 0"),
