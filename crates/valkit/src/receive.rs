@@ -128,9 +128,9 @@ async fn serve(receiver: &Receiver, arguments: &Arguments, work: Work, stop: &St
         match next {
             Ok(Some(delivery)) => {
                 left -= 1;
-                let (work, now) = (work.clone(), stop.now.clone());
+                let (work, stop) = (work.clone(), stop.clone());
                 running.spawn(async move {
-                    let result = one(delivery, work, now).await;
+                    let result = one(delivery, work, &stop).await;
                     drop(place);
                     result
                 });
@@ -151,20 +151,20 @@ async fn serve(receiver: &Receiver, arguments: &Arguments, work: Work, stop: &St
 }
 
 /// Works on one message and settles it.
-async fn one(
-    delivery: Delivery,
-    work: Work,
-    now: tokio_util::sync::CancellationToken,
-) -> Result<Result<(), SettleError>, Failure> {
+async fn one(delivery: Delivery, work: Work, stop: &Stop) -> Result<Result<(), SettleError>, Failure> {
     let (outcome, failure) = match work {
         Work::Print => match print::print(&delivery) {
             Ok(()) => (Outcome::ack(), None),
             // Nobody has read it, and nobody will: it goes back, and we stop.
             Err(failure) => (Outcome::snooze(Duration::ZERO), Some(failure)),
         },
-        Work::Exec(command) => (exec::exec(&delivery, &command, &now).await, None),
+        Work::Exec(command) => (exec::exec(&delivery, &command, &stop.now).await, None),
     };
-    let settled = delivery.outcome(outcome).await;
+    let settled = tokio::select! {
+        settled = delivery.outcome(outcome) => settled,
+        // A server that refuses to settle it must not hold up the end: it will be delivered again.
+        () = stop.overdue() => Err(SettleError::Stopped),
+    };
     match failure {
         Some(failure) => Err(failure),
         None => Ok(settled),

@@ -1,9 +1,14 @@
 //! The signals that ask a verb to end.
 
+use std::time::Duration;
+
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
+
+/// How long what is decided may take to be carried out once the end is wished for.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Cancelled by the first SIGINT or SIGTERM; the second one cancels the other token.
 #[derive(Clone, Debug)]
@@ -32,5 +37,11 @@ impl Stop {
             }
         });
         Ok(stop)
+    }
+
+    /// Ends a while after the wish to end: when both it and this call are that old.
+    pub(crate) async fn overdue(&self) {
+        self.drain.cancelled().await;
+        tokio::time::sleep(GRACE).await;
     }
 }

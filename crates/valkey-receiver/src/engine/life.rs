@@ -127,7 +127,9 @@ impl Engine {
         for settle in late {
             settling::answer(&self.desk, settle, Err(SettleError::Stopped));
         }
-        let deadline = Instant::now() + self.rules.lease.min(5 * LONGEST_PARK);
+        // Settling in vain has used up the time: then one try, not as much time again.
+        let deadline =
+            self.give_up_at.unwrap_or_else(|| Instant::now() + self.rules.lease.min(5 * LONGEST_PARK));
         while let Err(error) = self.release().await {
             if Instant::now() >= deadline {
                 tracing::warn!(queue = %self.desk.queue, %error, "left without giving back; others reclaim after the lease");

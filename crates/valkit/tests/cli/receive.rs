@@ -191,3 +191,39 @@ async fn the_second_signal_kills_the_program_and_what_it_started() {
     let stats = bench.json(&["queue", "show", &bench.queue]);
     assert_eq!(stats["ready"]["total"].as_u64().unwrap() + stats["delayed"].as_u64().unwrap(), 1, "{stats}");
 }
+
+#[tokio::test]
+async fn sigterm_ends_it_also_when_the_server_refuses_to_settle() {
+    let bench = Bench::new().await;
+    bench.send_numbers(1);
+    let user = format!("user_{}", std::process::id());
+    bench.cli(&["ACL", "SETUSER", &user, "on", ">pw", "~*", "&*", "+@all"]).await;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_valkit"))
+        .args(["receive", &bench.queue, "--exec", "echo begun; sleep 1"])
+        .env("VALKEY_URL", bench.server.url().replace("://", &format!("://{user}:pw@")))
+        .env("VALKEY_DRAIN_TIMEOUT", "1s")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "begun");
+    bench.cli(&["ACL", "SETUSER", &user, "-hdel"]).await;
+    let begun = Instant::now();
+    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    while child.try_wait().unwrap().is_none() {
+        if begun.elapsed() > Duration::from_secs(40) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("it did not end");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+    assert_eq!(
+        bench.json(&["queue", "show", &bench.queue])["in_flight"],
+        1,
+        "it waits for whoever comes next"
+    );
+    bench.cli(&["ACL", "DELUSER", &user]).await;
+}
