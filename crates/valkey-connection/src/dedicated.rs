@@ -168,6 +168,9 @@ impl DedicatedConnection {
         let (operation, blocking, limit) = (request.operation, request.blocking, request.timeout);
         let started = std::time::Instant::now();
         let result = match self.socket(limit).await {
+            // Sent now it would likely time out, its outcome unknown and the fresh socket thrown away; and so would every
+            // call after it. So the socket is kept for the next one, which has all its time.
+            Ok(_) if started.elapsed() > limit / 2 => return Err(self.connected_late(operation, started)),
             Ok(socket) => {
                 socket.parked = blocking;
                 request.timeout = limit.saturating_sub(started.elapsed()).max(Duration::from_millis(1));
@@ -184,6 +187,17 @@ impl DedicatedConnection {
             self.link = None;
         }
         result
+    }
+
+    fn connected_late(&self, operation: &'static str, started: std::time::Instant) -> Error {
+        let pool = self.shared.pool();
+        let detail = "connecting took most of the time of this call; the next one finds the connection made";
+        let error = Error::new(ErrorKind::Timeout, Progress::NotSent, detail)
+            .with_origin(pool.driver().origin())
+            .with_operation(operation);
+        let result = Err(error.clone());
+        pool.conclude(operation, started, &result);
+        error
     }
 
     /// The current socket, or a fresh one if there is none that can be trusted and making it takes no longer than
