@@ -17,14 +17,13 @@ image_exists() { docker image inspect "$1" >/dev/null 2>&1; }
 # Where downloads are kept between runs.
 cache_dir() { printf '%s\n' "${VALKIT_CACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/valkit}"; }
 
-# The Debian mirrors to try, best first: what apt on this machine is configured with, then Debian's own default.
+# The Debian mirrors that apt on this machine is configured with, each once, best first. `--no-release-info`: also before
+# the first `apt-get update`.
 debian_mirrors() {
-    {
-        # shellcheck disable=SC2016 # apt expands these
-        apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null |
-            awk '$3 == "main" && $2 !~ /security/ && $1 ~ /\/debian\/?$/ { sub(/\/$/, "", $1); print $1 }'
-        echo http://deb.debian.org/debian
-    } | awk '!seen[$0]++'
+    # shellcheck disable=SC2016 # apt expands these
+    apt-get indextargets --no-release-info --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null |
+        awk '$3 == "main" && $2 !~ /security/ && $1 ~ /\/debian\/?$/ { sub(/\/$/, "", $1); print $1 }' |
+        awk '!seen[$0]++'
 }
 
 # Makes the empty skeleton of an image in $1, with /usr merged as in Debian since 12.
