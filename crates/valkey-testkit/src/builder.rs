@@ -1,6 +1,7 @@
 //! What a test server should be like.
 
-use std::fmt::Write as _;
+mod conf;
+
 use std::sync::Arc;
 
 use crate::engine::Engine;
@@ -8,6 +9,8 @@ use crate::place::Place;
 use crate::server::{Given, Inner, Own};
 use crate::tls::Authority;
 use crate::{TestServer, TestkitError, runtime};
+
+pub(crate) use conf::Monitor;
 
 /// How often a server is started elsewhere when its port turned out to be taken.
 const ATTEMPTS: u32 = 5;
@@ -24,11 +27,21 @@ pub struct TestServerBuilder {
     directives: Vec<(String, String)>,
     users: Vec<User>,
     password: Option<String>,
-    /// Of the user that `cli` comes in as when the default one is off. The nodes of a cluster share it.
+    /// Of the user that `cli` comes in as when the default one is off. Servers that belong together share it.
     operator_password: Option<String>,
     tls: Option<Tls>,
     authority: Option<Arc<Authority>>,
-    cluster: bool,
+    part: Part,
+}
+
+/// What the server is a part of, apart from what the test says about it.
+#[derive(Clone, Default)]
+enum Part {
+    #[default]
+    Alone,
+    Cluster,
+    Replication,
+    Sentinel(Monitor),
 }
 
 #[derive(Clone)]
@@ -98,10 +111,28 @@ impl TestServerBuilder {
     }
 
     /// A node of a cluster: all that are made of clones of this trust the same authority.
-    pub(crate) fn cluster(mut self) -> Result<Self, TestkitError> {
-        self.cluster = true;
-        self.authority = self.authority()?;
-        Ok(self)
+    pub(crate) fn cluster(self) -> Result<Self, TestkitError> {
+        Ok(Self { part: Part::Cluster, authority: self.authority()?, ..self })
+    }
+
+    /// A primary or a replica: all that are made of clones of this trust the same authority.
+    pub(crate) fn replication(self) -> Result<Self, TestkitError> {
+        Ok(Self { part: Part::Replication, authority: self.authority()?, ..self })
+    }
+
+    /// A sentinel over servers like this one: it speaks TLS if they do, and lets everybody in.
+    pub(crate) fn sentinel(&self, monitor: Monitor) -> Self {
+        let (tls, authority) = (self.tls, self.authority.clone());
+        Self { tls, authority, part: Part::Sentinel(monitor), ..Self::default() }
+    }
+
+    /// Whom the testkit, replicas and sentinels come in as; `None` where nobody is asked.
+    pub(crate) fn operator(&self) -> Option<(String, String)> {
+        match (&self.operator_password, &self.password) {
+            (Some(password), _) => Some((OPERATOR.to_owned(), password.clone())),
+            (None, Some(password)) => Some(("default".to_owned(), password.clone())),
+            (None, None) => None,
+        }
     }
 
     fn authority(&self) -> Result<Option<Arc<Authority>>, TestkitError> {
@@ -153,7 +184,7 @@ impl TestServerBuilder {
             && self.password.is_none()
             && self.operator_password.is_none()
             && self.tls.is_none()
-            && !self.cluster;
+            && matches!(self.part, Part::Alone);
         if plain { Ok(()) } else { Err(TestkitError::NeedsOwnServer { what: "configures it" }) }
     }
 
@@ -165,13 +196,13 @@ impl TestServerBuilder {
         }
         place.write(&files).await?;
         let conf = format!("{}/valkey.conf", place.directories().0);
-        let supervisor = place.supervise(&conf).await?;
+        let mut arguments = vec![conf];
+        if matches!(self.part, Part::Sentinel(_)) {
+            arguments.push("--sentinel".to_owned());
+        }
+        let supervisor = place.supervise(&arguments).await?;
         supervisor.start().await?;
-        let operator = match (&self.operator_password, &self.password) {
-            (Some(password), _) => Some((OPERATOR.to_owned(), password.clone())),
-            (None, Some(password)) => Some(("default".to_owned(), password.clone())),
-            (None, None) => None,
-        };
+        let operator = self.operator();
         let user = self.users.first().map(|user| (user.name.clone(), user.password.clone()));
         Ok(Own { user: user.or_else(|| operator.clone()), operator, authority, supervisor, place })
     }
@@ -191,61 +222,6 @@ impl TestServerBuilder {
         }
         Ok(())
     }
-
-    fn conf(&self, place: &Place) -> String {
-        let (directory, data) = place.directories();
-        let (port, bus_port) = place.ports();
-        let mut lines = vec![
-            format!("bind {}", if place.shares_ports() { "127.0.0.1" } else { "*" }),
-            "protected-mode no".to_owned(),
-            format!("dir {data}"),
-            format!("aclfile {directory}/users.acl"),
-            "enable-debug-command yes".to_owned(),
-            "save \"\"".to_owned(),
-            "appendonly no".to_owned(),
-            "appendfsync everysec".to_owned(),
-            // A replica should not wait for a second one before its first synchronisation.
-            "repl-diskless-sync-delay 0".to_owned(),
-        ];
-        match self.tls {
-            None => lines.push(format!("port {port}")),
-            Some(tls) => lines.extend([
-                "port 0".to_owned(),
-                format!("tls-port {port}"),
-                format!("tls-ca-cert-file {directory}/ca.pem"),
-                format!("tls-cert-file {directory}/server.pem"),
-                format!("tls-key-file {directory}/server.key"),
-                format!("tls-auth-clients {}", if matches!(tls, Tls::ClientsToo) { "yes" } else { "no" }),
-                "tls-replication yes".to_owned(),
-            ]),
-        }
-        if self.cluster {
-            lines.extend([
-                "cluster-enabled yes".to_owned(),
-                format!("cluster-port {bus_port}"),
-                "cluster-node-timeout 2000".to_owned(),
-                format!("tls-cluster {}", if self.tls.is_some() { "yes" } else { "no" }),
-            ]);
-        }
-        lines.extend(self.directives.iter().map(|(name, value)| format!("{name} {value}")));
-        lines.join("\n") + "\n"
-    }
-
-    fn acl(&self) -> String {
-        let mut acl = match (&self.operator_password, &self.password) {
-            (Some(password), _) => {
-                format!(
-                    "user default off resetpass ~* &* +@all\nuser {OPERATOR} on >{password} ~* &* +@all\n"
-                )
-            }
-            (None, Some(password)) => format!("user default on >{password} ~* &* +@all\n"),
-            (None, None) => "user default on nopass ~* &* +@all\n".to_owned(),
-        };
-        for User { name, password, rules } in &self.users {
-            let _ = writeln!(acl, "user {name} on >{password} {rules}");
-        }
-        acl
-    }
 }
 
 impl std::fmt::Debug for TestServerBuilder {
@@ -254,7 +230,6 @@ impl std::fmt::Debug for TestServerBuilder {
             .field("directives", &self.directives)
             .field("users", &self.users.iter().map(|user| &user.name).collect::<Vec<_>>())
             .field("tls", &self.tls.is_some())
-            .field("cluster", &self.cluster)
             .finish_non_exhaustive()
     }
 }

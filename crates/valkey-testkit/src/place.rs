@@ -99,11 +99,19 @@ impl Place {
         }
     }
 
-    /// Puts a server with the configuration file `conf` under a supervisor. Does not start it yet.
-    pub(crate) async fn supervise(&self, conf: &str) -> Result<Supervisor, TestkitError> {
+    /// Puts a server with these arguments under a supervisor. Does not start it yet.
+    pub(crate) async fn supervise(&self, arguments: &[String]) -> Result<Supervisor, TestkitError> {
         match self {
-            Self::Container(container) => container.supervise(conf).await,
-            Self::Local(local) => local.supervise(conf),
+            Self::Container(container) => container.supervise(arguments).await,
+            Self::Local(local) => local.supervise(arguments),
+        }
+    }
+
+    /// The address under which what runs here reaches what listens in this process.
+    pub(crate) async fn host(&self) -> Result<IpAddr, TestkitError> {
+        match self {
+            Self::Container(container) => container.gateway().await,
+            Self::Local(local) => Ok(local.ip()),
         }
     }
 }

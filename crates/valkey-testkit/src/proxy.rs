@@ -7,14 +7,15 @@ mod report;
 mod resp;
 mod serve;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{TestkitError, runtime};
+use crate::{TestServer, TestkitError, runtime};
 use cut::Shot;
 use lane::Cuts;
 use pump::Weather;
@@ -24,7 +25,7 @@ use serve::{accept, listen};
 pub use cut::{ArmedCut, Cut, CutOutcome, Target};
 pub use report::{ConnectionReport, Traffic};
 
-/// Stands between a client and a server, on a loopback port of its own, and does to their connections what the
+/// Stands between a client and a server, on a port of its own, and does to their connections what the
 /// network does on a bad day. Dropping it closes them all.
 ///
 /// ```no_run
@@ -78,15 +79,28 @@ struct Connection {
 
 /// Making it.
 impl FaultProxy {
-    /// Starts a proxy to `upstream`, a `host:port` as [`TestServer::address`](crate::TestServer::address) gives it.
+    /// Starts a proxy to `upstream`, a `host:port` as [`TestServer::address`] gives it, on the loopback address.
     /// Nothing is wrong with it yet.
     ///
     /// # Errors
     /// [`TestkitError::Io`] when it cannot listen. Whether the server is there shows only when a client connects.
     pub async fn start(upstream: &str) -> Result<Self, TestkitError> {
+        Self::start_on(Ipv4Addr::LOCALHOST.into(), upstream).await
+    }
+
+    /// Like [`start`](Self::start), where `server` can connect to it too: for what servers say to each other. With
+    /// Docker that is the host's address in the containers' network, which a firewall may keep them from.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start); [`TestkitError::NeedsOwnServer`] for the server of `VALKIT_TEST_URL`.
+    pub async fn start_for(server: &TestServer, upstream: &str) -> Result<Self, TestkitError> {
+        Self::start_on(server.host().await?, upstream).await
+    }
+
+    async fn start_on(ip: IpAddr, upstream: &str) -> Result<Self, TestkitError> {
         let upstream = upstream.to_owned();
         runtime::run(async move {
-            let listener = listen().await?;
+            let listener = listen(ip).await?;
             let doing = "starting a proxy";
             let address = listener.local_addr().map_err(TestkitError::io(doing))?;
             let state = State { upstream, connections: Vec::new(), waiting: Vec::new(), shots: Vec::new() };
@@ -102,9 +116,13 @@ impl FaultProxy {
         .await
     }
 
-    /// `127.0.0.1:port`, where clients connect to. Stays the same.
+    /// `host:port`, where clients connect to. Stays the same.
     pub fn address(&self) -> String {
         self.address.to_string()
+    }
+
+    pub(crate) fn host_and_port(&self) -> (String, String) {
+        (self.address.ip().to_string(), self.address.port().to_string())
     }
 
     /// Sends connections made from now on to another server.
@@ -175,9 +193,23 @@ impl FaultProxy {
         self.shared.weather.send_modify(|weather| weather.stall_replies = true);
     }
 
+    /// Swallows everything, in both directions: sockets stay open, new connections are accepted, neither side hears
+    /// anything of the other, not even its end, and both can go on sending. A cable that was pulled.
+    ///
+    /// [`heal`](Self::heal) ends it. What was swallowed is lost, so a connection that lost something is then closed
+    /// with a reset to both sides, and no side ever gets what comes behind a gap. One that was quiet goes on.
+    pub fn black_hole(&self) {
+        self.shared.weather.send_modify(|weather| weather.black_hole = true);
+    }
+
     /// Holds everything that comes from now on for `delay`, in each direction, keeping its order and its gaps.
     pub fn delay(&self, delay: Duration) {
         self.shared.weather.send_modify(|weather| weather.delay = delay);
+    }
+
+    /// Lets at most so many bytes a second pass in each direction of each connection, down to about ten.
+    pub fn throttle(&self, bytes_per_second: NonZeroU32) {
+        self.shared.weather.send_modify(|weather| weather.rate = Some(bytes_per_second));
     }
 
     /// Refuses new connections (`true`), as a port on which nobody listens, or accepts them again. Those there are
@@ -192,7 +224,7 @@ impl FaultProxy {
         answer.await.map_err(|_| gone())?.map_err(TestkitError::io("listening on a proxy's port again"))
     }
 
-    /// Ends all of it: nothing stalls or is delayed, connections are accepted, no cut lies in wait.
+    /// Ends all of it: nothing is swallowed, stalls, is delayed or throttled, connections are accepted, no cut lies in wait.
     ///
     /// # Errors
     /// As [`refuse`](Self::refuse).

@@ -4,6 +4,7 @@ mod cli;
 mod faults;
 mod given;
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use tokio::sync::OnceCell;
 use crate::place::Place;
 use crate::supervisor::Supervisor;
 use crate::tls::Authority;
-use crate::{TestServerBuilder, TestkitError};
+use crate::{TestServerBuilder, TestkitError, runtime};
 
 pub(crate) use given::Given;
 
@@ -125,6 +126,25 @@ impl TestServer {
         match &self.inner {
             Inner::Given(_) => String::new(),
             Inner::Own(own) => own.place.ports().1.to_string(),
+        }
+    }
+
+    /// The address under which the server reaches what listens in this process.
+    pub(crate) async fn host(&self) -> Result<IpAddr, TestkitError> {
+        match &self.inner {
+            Inner::Given(_) => Err(TestkitError::NeedsOwnServer { what: "lets it connect back" }),
+            Inner::Own(own) => {
+                let own = Arc::clone(own);
+                runtime::run(async move { own.place.host().await }).await
+            }
+        }
+    }
+
+    /// Whether it can be asked: it runs and is not paused.
+    pub(crate) fn answers(&self) -> bool {
+        match &self.inner {
+            Inner::Given(_) => true,
+            Inner::Own(own) => own.supervisor.is_running() && !own.supervisor.is_paused(),
         }
     }
 

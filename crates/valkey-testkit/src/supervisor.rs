@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -65,12 +66,13 @@ pub(crate) struct Supervisor {
     control: tokio::sync::Mutex<Control>,
     told: watch::Receiver<Told>,
     log: Arc<Mutex<VecDeque<String>>>,
+    /// Written only by whoever holds `control`.
+    paused: AtomicBool,
 }
 
 struct Control {
     input: Input,
     sent: u64,
-    paused: bool,
 }
 
 impl Supervisor {
@@ -79,8 +81,8 @@ impl Supervisor {
         let (tell, told) = watch::channel(Told::default());
         let log = Arc::new(Mutex::new(VecDeque::new()));
         tokio::spawn(listen(output, tell, Arc::clone(&log)));
-        let control = tokio::sync::Mutex::new(Control { input, sent: 0, paused: false });
-        Self { control, told, log }
+        let control = tokio::sync::Mutex::new(Control { input, sent: 0 });
+        Self { control, told, log, paused: AtomicBool::new(false) }
     }
 
     /// Starts the server and waits until it accepts connections.
@@ -105,12 +107,12 @@ impl Supervisor {
         if !self.told.borrow().running {
             return Ok(());
         }
-        if control.paused && signal != Signal::Kill {
+        if self.is_paused() && signal != Signal::Kill {
             // A stopped process acts on TERM only after it was continued.
             control.signal(Signal::Continue, &self.told).await?;
         }
         control.signal(signal, &self.told).await?;
-        control.paused = false;
+        self.paused.store(false, Ordering::Release);
         self.wait(SIGNAL_TIMEOUT, "the server to end", |told| !told.running).await?;
         Ok(())
     }
@@ -123,12 +125,16 @@ impl Supervisor {
             return Err(TestkitError::State { what, state: "not running" });
         }
         control.signal(if pause { Signal::Stop } else { Signal::Continue }, &self.told).await?;
-        control.paused = pause;
+        self.paused.store(pause, Ordering::Release);
         Ok(())
     }
 
     pub(crate) fn is_running(&self) -> bool {
         self.told.borrow().running
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
     }
 
     /// The last lines of the server's log, over all its runs.
@@ -204,7 +210,8 @@ async fn listen(mut output: Output, tell: watch::Sender<Told>, log: Arc<Mutex<Ve
 fn hear(line: &str, tell: &watch::Sender<Told>, log: &Mutex<VecDeque<String>>) {
     let (line, message) =
         line.split_once(MESSAGE).map_or((line, None), |(line, message)| (line, Some(message)));
-    if line.contains("Ready to accept connections") {
+    // A sentinel says nothing of connections.
+    if line.contains("Ready to accept connections") || line.contains("+monitor ") {
         tell.send_modify(|told| told.ready = told.running);
     }
     if !line.is_empty() {

@@ -243,6 +243,49 @@ async fn dropped_connections_are_gone_and_new_ones_work() {
 }
 
 #[tokio::test]
+async fn a_black_hole_swallows_without_an_end_and_healing_leaves_no_gap() {
+    let (server, proxy, queue) = setup().await;
+    let mut quiet = Client::connect(&proxy.address()).await;
+    assert_eq!(quiet.ask(&["PING"]).await, "+PONG\r\n");
+    let mut client = Client::connect(&proxy.address()).await;
+    assert_eq!(client.ask(&["LPUSH", &queue, "before"]).await, ":1\r\n");
+    let mut popper = Client::connect(&proxy.address()).await;
+    popper.say(&["BLPOP", &unique_name("none"), "0.1"]).await.unwrap();
+    proxy.black_hole();
+    client.say(&["LPUSH", &queue, "lost"]).await.unwrap();
+    assert!(client.hears_nothing().await, "nor does the connection end");
+    client.say(&["LPUSH", &queue, "lost"]).await.unwrap();
+    let mut new = Client::connect(&proxy.address()).await;
+    new.say(&["LPUSH", &queue, "lost"]).await.unwrap();
+    assert!(new.hears_nothing().await);
+    assert!(popper.hears_nothing().await, "the answer came in the meantime");
+    assert_eq!(length(server, &queue).await, "1");
+    proxy.heal().await.unwrap();
+    for client in [&mut client, &mut new, &mut popper] {
+        assert_eq!(client.hear_all().await, b"", "something of it is lost");
+    }
+    assert_eq!(quiet.ask(&["PING"]).await, "+PONG\r\n");
+    assert_eq!(length(server, &queue).await, "1");
+    assert_eq!(Client::connect(&proxy.address()).await.ask(&["LPUSH", &queue, "after"]).await, ":2\r\n");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_in_a_black_hole_stays_for_the_server() {
+    let server = TestServer::start().await.unwrap();
+    let proxy = FaultProxy::start(&server.address()).await.unwrap();
+    let mut client = Client::connect(&proxy.address()).await;
+    assert_eq!(client.ask(&["CLIENT", "SETNAME", "leaver"]).await, "+OK\r\n");
+    proxy.black_hole();
+    drop(client);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(server.cli(&["CLIENT", "LIST"]).await.unwrap().contains("name=leaver"));
+    proxy.heal().await.unwrap();
+    while server.cli(&["CLIENT", "LIST"]).await.unwrap().contains("name=leaver") {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_dropped_proxy_takes_its_connections_along() {
     let (_, proxy, _) = setup().await;
     let address = proxy.address();

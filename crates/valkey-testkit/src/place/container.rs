@@ -103,6 +103,17 @@ impl Container {
         self.ip
     }
 
+    /// The host's own address in the network of the containers.
+    pub(crate) async fn gateway(&self) -> Result<IpAddr, TestkitError> {
+        let found = self.docker.inspect_container(self.id(), None).await;
+        let found = found.map_err(|error| TestkitError::docker("looking at a container")(error.into()))?;
+        let networks = found.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+        let gateway = networks.get("bridge").and_then(|bridge| bridge.gateway.as_deref()).unwrap_or_default();
+        gateway.parse().map_err(|_| {
+            TestkitError::Invalid(format!("Docker's bridge network has no gateway: {gateway:?}"))
+        })
+    }
+
     fn id(&self) -> &str {
         self.inner.as_ref().expect("taken only on drop").id()
     }
@@ -166,18 +177,10 @@ impl Container {
         }
     }
 
-    pub(crate) async fn supervise(&self, conf: &str) -> Result<Supervisor, TestkitError> {
-        let command = [
-            "sh",
-            "-c",
-            supervisor::SCRIPT,
-            "supervisor",
-            "/testkit/pid",
-            "kill -s TERM 1",
-            "valkey-server",
-            conf,
-        ];
-        let command = command.map(str::to_owned).to_vec();
+    pub(crate) async fn supervise(&self, arguments: &[String]) -> Result<Supervisor, TestkitError> {
+        let command =
+            ["sh", "-c", supervisor::SCRIPT, "supervisor", "/testkit/pid", "kill -s TERM 1", "valkey-server"];
+        let command = command.into_iter().map(str::to_owned).chain(arguments.iter().cloned()).collect();
         let (_, input, output) = self
             .exec(command, Vec::new())
             .await

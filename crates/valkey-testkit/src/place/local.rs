@@ -75,13 +75,13 @@ impl Local {
         Ok(())
     }
 
-    pub(crate) fn supervise(&self, conf: &str) -> Result<Supervisor, TestkitError> {
+    pub(crate) fn supervise(&self, arguments: &[String]) -> Result<Supervisor, TestkitError> {
         let mut child = Command::new("sh")
             .args(["-c", supervisor::SCRIPT, "supervisor"])
             .arg(self.directory.join("pid"))
             .arg(format!("rm -rf '{}'", self.conf))
             .arg(&self.programs.server)
-            .arg(conf)
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // Ctrl-C in a terminal reaches a whole process group; the server should end with the test, not before it.

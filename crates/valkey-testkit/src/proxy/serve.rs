@@ -1,6 +1,6 @@
 //! Accepting connections, serving each, and ending it as a cut demands.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::cut::Target;
 use super::lane::Cuts;
-use super::pump::{Pump, Weather};
+use super::pump::{End, Pump, Weather};
 use super::report::Counters;
 use super::resp::Side;
 use super::{Connection, Shared};
@@ -21,10 +21,10 @@ use crate::{TestkitError, port};
 const AFTERMATH: Duration = Duration::from_secs(1);
 const ATTEMPTS: u32 = 20;
 
-pub(super) async fn listen() -> Result<TcpListener, TestkitError> {
+pub(super) async fn listen(ip: IpAddr) -> Result<TcpListener, TestkitError> {
     let mut last = std::io::ErrorKind::AddrInUse.into();
     for _ in 0..ATTEMPTS {
-        match TcpListener::bind((Ipv4Addr::LOCALHOST, port::free()?)).await {
+        match TcpListener::bind((ip, port::free()?)).await {
             Ok(listener) => return Ok(listener),
             Err(error) => last = error,
         }
@@ -106,19 +106,25 @@ async fn serve(
     mut client: TcpStream,
     upstream: String,
     connection: Arc<Connection>,
-    weather: watch::Receiver<Weather>,
+    mut weather: watch::Receiver<Weather>,
     mut drops: watch::Receiver<u64>,
 ) {
     let Connection { counters, cuts } = &*connection;
     let number = counters.number;
     let _ = client.set_nodelay(true);
+    if weather.borrow().black_hole {
+        wait_in_black_hole(&mut client, &mut weather, &mut drops).await;
+        let _ = client.set_zero_linger();
+        connection.close();
+        return;
+    }
     let Ok(mut server) = TcpStream::connect(&upstream).await else {
         let _ = client.set_zero_linger();
         connection.close();
         return;
     };
     let _ = server.set_nodelay(true);
-    let cut = {
+    let end = {
         let ((client_says, client_hears), (server_says, server_hears)) = (client.split(), server.split());
         let mut requests = Pump {
             side: Side::Request,
@@ -138,9 +144,9 @@ async fn serve(
         };
         let requests = async {
             match requests.run().await {
-                Some(cut) => Some(cut),
                 // A client that has said its last may still listen.
-                None => std::future::pending().await,
+                End::Over => std::future::pending().await,
+                end => end,
             }
         };
         tokio::select! {
@@ -150,22 +156,51 @@ async fn serve(
                 connection.close();
                 return;
             },
-            cut = requests => cut,
-            cut = replies.run() => cut,
+            end = requests => end,
+            end = replies.run() => end,
         }
     };
-    if let Some(shot) = cut {
-        tracing::debug!(number, "cutting a connection");
-        let _ = server.shutdown().await;
-        let _ = tokio::time::timeout(AFTERMATH, swallow(&mut server)).await;
-        // Not a reset: what the client was given before the cut is to arrive.
-        let _ = client.shutdown().await;
-        drop((client, server));
-        connection.close();
-        shot.fired(number);
-        return;
+    match end {
+        End::Over => {}
+        End::Lost => {
+            // As a host answers that has given the connection up meanwhile.
+            let _ = (client.set_zero_linger(), server.set_zero_linger());
+        }
+        End::Cut(shot) => {
+            tracing::debug!(number, "cutting a connection");
+            let _ = server.shutdown().await;
+            let _ = tokio::time::timeout(AFTERMATH, swallow(&mut server)).await;
+            // Not a reset: what the client was given before the cut is to arrive.
+            let _ = client.shutdown().await;
+            drop((client, server));
+            connection.close();
+            shot.fired(number);
+            return;
+        }
     }
     connection.close();
+}
+
+/// A client that came while there was a black hole: the server never hears of it.
+async fn wait_in_black_hole(
+    client: &mut TcpStream,
+    weather: &mut watch::Receiver<Weather>,
+    drops: &mut watch::Receiver<u64>,
+) {
+    let over = async {
+        tokio::select! {
+            _ = weather.wait_for(|weather| !weather.black_hole) => {},
+            _ = drops.changed() => {},
+        }
+    };
+    let swallow = async {
+        swallow(client).await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = over => {},
+        () = swallow => {},
+    }
 }
 
 impl Connection {
@@ -180,7 +215,7 @@ impl Connection {
     }
 }
 
-async fn swallow(server: &mut TcpStream) {
+async fn swallow(stream: &mut TcpStream) {
     let mut bytes = [0; 4096];
-    while server.read(&mut bytes).await.is_ok_and(|count| count > 0) {}
+    while stream.read(&mut bytes).await.is_ok_and(|count| count > 0) {}
 }

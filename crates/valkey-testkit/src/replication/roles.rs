@@ -1,0 +1,194 @@
+//! Who is the primary, and who follows it.
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+
+use super::TestReplication;
+use crate::{TestServer, TestkitError, runtime};
+
+/// Loading and copying on a busy machine takes a while.
+const SYNC: Duration = Duration::from_mins(1);
+const POLL: Duration = Duration::from_millis(50);
+/// One that does not answer in this time has been paused or cut off meanwhile, and is not counted.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// Roles.
+impl TestReplication {
+    /// The number of the primary, by the servers' own word. Should several say they are, as after a failover from
+    /// one that came back, it is the one that the sentinels name, or that more of the others follow.
+    ///
+    /// # Errors
+    /// [`TestkitError::Invalid`] when none that runs says it is, or there is no telling which.
+    pub async fn primary(&self) -> Result<usize, TestkitError> {
+        let infos = self.infos().await;
+        let mut primaries: Vec<_> =
+            infos.iter().enumerate().filter_map(|(number, info)| Some((number, info.as_ref()?))).collect();
+        primaries.retain(|(_, info)| field(info, "role") == "master");
+        match primaries[..] {
+            [(only, _)] => return Ok(only),
+            [] => return Err(TestkitError::Invalid("no server that answers is a primary".to_owned())),
+            _ => {}
+        }
+        if let Some(named) = self.named_by_sentinels().await
+            && primaries.iter().any(|(number, _)| *number == named)
+        {
+            return Ok(named);
+        }
+        let followers = |info: &str| field(info, "connected_slaves").parse::<usize>().unwrap_or_default();
+        let most = primaries.iter().map(|(_, info)| followers(info)).max().unwrap_or_default();
+        primaries.retain(|(_, info)| followers(info) == most);
+        if let [(one, _)] = primaries[..] {
+            return Ok(one);
+        }
+        let numbers: Vec<_> = primaries.iter().map(|(number, _)| number).collect();
+        Err(TestkitError::Invalid(format!("servers {numbers:?} all say they are the primary")))
+    }
+
+    /// Makes a server the primary (`REPLICAOF NO ONE`), with what it has, and lets all others follow it that run, a
+    /// primary before it included. One that does not run comes back as what it was: let it
+    /// [`follow`](Self::follow), if it was the primary.
+    ///
+    /// It does not wait for the others to catch up, since a link may be cut: see
+    /// [`wait_synced`](Self::wait_synced).
+    ///
+    /// # Errors
+    /// As [`TestServer::cli`]; [`TestkitError::Invalid`] with sentinels, which undo what others do: see
+    /// [`failover`](Self::failover).
+    pub async fn promote(&self, server: usize) -> Result<(), TestkitError> {
+        if !self.sentinels.is_empty() {
+            return Err(TestkitError::Invalid("promoting is up to the sentinels: see failover".to_owned()));
+        }
+        let new = self.server(server)?;
+        new.cli(&["REPLICAOF", "NO", "ONE"]).await?;
+        new.cli(&["CONFIG", "REWRITE"]).await?;
+        for other in (0..self.servers.len()).filter(|other| *other != server) {
+            if self.servers[other].answers() {
+                self.follow(other, server).await?;
+            } else {
+                self.links[other].set_upstream(&new.address());
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a server the replica of another, for good: a restart changes nothing about it. What only it had is
+    /// lost once it has synchronised.
+    ///
+    /// # Errors
+    /// As [`TestServer::cli`].
+    pub async fn follow(&self, server: usize, primary: usize) -> Result<(), TestkitError> {
+        let (replica, primary) = (self.server(server)?, self.server(primary)?);
+        let (host, port) = match self.links.get(server) {
+            None => primary.host_and_port(),
+            Some(link) => {
+                link.set_upstream(&primary.address());
+                // It may be connected to another by the same address.
+                link.drop_connections();
+                link.host_and_port()
+            }
+        };
+        replica.cli(&["REPLICAOF", &host, &port]).await?;
+        replica.cli(&["CONFIG", "REWRITE"]).await?;
+        Ok(())
+    }
+
+    /// Waits until every other server that runs has all that the primary had when this was called.
+    ///
+    /// # Errors
+    /// [`TestkitError::Timeout`] after a minute, with what the servers said last.
+    pub async fn wait_synced(&self) -> Result<(), TestkitError> {
+        let mut target: Option<(usize, String, u64)> = None;
+        wait(SYNC, "the replicas to catch up", async || {
+            let primary = self.primary().await.map_err(|error| error.to_string())?;
+            let infos = self.infos().await;
+            let info = infos[primary].as_deref().ok_or("the primary does not answer")?;
+            let history = field(info, "master_replid");
+            if !matches!(&target, Some((number, id, _)) if *number == primary && id == history) {
+                target = Some((primary, history.to_owned(), offset(info)));
+            }
+            let wanted = target.as_ref().map_or(0, |(_, _, offset)| *offset);
+            for (number, server) in self.servers.iter().enumerate() {
+                if number == primary || !server.answers() {
+                    continue;
+                }
+                let info = infos[number].as_deref().ok_or_else(|| format!("server {number} is silent"))?;
+                let follows = field(info, "role") == "slave"
+                    && field(info, "master_link_status") == "up"
+                    && field(info, "master_replid") == history;
+                if !follows || offset(info) < wanted {
+                    let said: Vec<_> = info.lines().map(str::trim_end).collect();
+                    return Err(format!("server {number} of primary {primary} at {wanted} says {said:?}"));
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// `INFO replication` of each server that answers.
+    async fn infos(&self) -> Vec<Option<String>> {
+        join_all(self.servers.iter().map(|server| ask(server, &["INFO", "replication"]))).await
+    }
+}
+
+/// What a server answers to this, if it does.
+pub(super) async fn ask(server: &TestServer, command: &[&str]) -> Option<String> {
+    if !server.answers() {
+        return None;
+    }
+    within(ANSWER, server.cli(command)).await?.ok()
+}
+
+/// Asks again until it is fine, or says what was wrong last.
+pub(super) async fn wait<T>(
+    limit: Duration,
+    what: &str,
+    mut attempt: impl AsyncFnMut() -> Result<T, String>,
+) -> Result<T, TestkitError> {
+    let deadline = Instant::now() + limit;
+    loop {
+        match attempt().await {
+            Ok(found) => return Ok(found),
+            Err(last) if Instant::now() >= deadline => {
+                return Err(TestkitError::Timeout { what: what.to_owned(), waited: limit, last });
+            }
+            // On the testkit's clock: the test's own may be paused.
+            Err(_) => runtime::run(tokio::time::sleep(POLL)).await,
+        }
+    }
+}
+
+/// Like [`tokio::time::timeout`], on the testkit's clock.
+async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let late = runtime::run(tokio::time::sleep(limit));
+    tokio::select! {
+        done = work => Some(done),
+        () = late => None,
+    }
+}
+
+/// The value of a field of `INFO`; empty when it is not there.
+fn field<'a>(info: &'a str, name: &str) -> &'a str {
+    let value = |line: &'a str| line.strip_prefix(name)?.strip_prefix(':');
+    info.lines().find_map(value).unwrap_or_default().trim_end()
+}
+
+/// How far a server is in the history of its primary.
+fn offset(info: &str) -> u64 {
+    let replica = field(info, "slave_repl_offset");
+    let offset = if replica.is_empty() { field(info, "master_repl_offset") } else { replica };
+    offset.parse().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_info_are_found_by_their_whole_name() {
+        let info = "role:slave\r\nslave_repl_offset:7\r\nmaster_repl_offset:9\r\n";
+        assert_eq!((field(info, "role"), field(info, "repl_offset"), offset(info)), ("slave", "", 7));
+        assert_eq!(offset("role:master\r\nmaster_repl_offset:9\r\n"), 9);
+    }
+}
