@@ -53,6 +53,21 @@ pub(crate) enum Valkey {
     Program(PathBuf),
 }
 
+impl Valkey {
+    /// Tells tests, by their environment, to use this one and not to look for themselves.
+    pub(crate) fn offer_to(&self, tests: &mut Command) {
+        match self {
+            Self::Url(_) => {}
+            Self::Image(image) => {
+                tests.env("VALKIT_TEST_ENGINE", "docker").env("VALKIT_TEST_IMAGE", image);
+            }
+            Self::Program(_) => {
+                tests.env("VALKIT_TEST_ENGINE", "binary");
+            }
+        }
+    }
+}
+
 impl std::fmt::Display for Valkey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -72,16 +72,7 @@ fn command(args: &Args, valkey: &Valkey) -> Command {
     if !args.rest.is_empty() {
         cargo.arg("--").args(&args.rest);
     }
-    // What was found here is what the tests use; they do not look again.
-    match valkey {
-        Valkey::Url(_) => {}
-        Valkey::Image(image) => {
-            cargo.env("VALKIT_TEST_ENGINE", "docker").env("VALKIT_TEST_IMAGE", image);
-        }
-        Valkey::Program(_) => {
-            cargo.env("VALKIT_TEST_ENGINE", "binary");
-        }
-    }
+    valkey.offer_to(&mut cargo);
     cargo
 }
 

@@ -49,8 +49,20 @@ impl Valkit {
 
     /// Runs a verb against the server.
     pub(crate) fn run(&self, verb: &[&str], url: &str, rest: &[String]) -> Result<ExitStatus> {
+        self.run_with(verb, url, rest, &[])
+    }
+
+    /// The same, with more in its environment.
+    pub(crate) fn run_with(
+        &self,
+        verb: &[&str],
+        url: &str,
+        rest: &[String],
+        environment: &[(&str, &str)],
+    ) -> Result<ExitStatus> {
         let mut command = Command::new(&self.path);
         command.args(verb).args(["--url", url]).args(rest).current_dir(workspace::root());
+        command.envs(environment.iter().copied());
         run::status(&mut command)
     }
 

@@ -3,14 +3,23 @@
 mod counters;
 mod lab;
 mod latency;
+mod load;
+mod machine;
+mod plot;
+mod relay;
 mod rows;
 mod summary;
+mod sweep;
 
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use self::{lab::Lab, rows::Row, summary::Summary};
+use self::{
+    lab::{Lab, MESSAGE_BYTES},
+    rows::Row,
+    summary::Summary,
+};
 use crate::{context::Context, exit::Exit, failure::Failure};
 
 const EXAMPLES: &str = "\
@@ -30,6 +39,9 @@ pub(crate) enum Verb {
     /// Sending and receiving, beside the raw limits of the same client
     #[command(after_help = EXAMPLES)]
     Queue(Arguments),
+    /// What becomes of the rates when producers, consumers, messages or distances grow
+    #[command(after_help = sweep::EXAMPLES)]
+    Sweep(sweep::Arguments),
 }
 
 #[derive(clap::Args)]
@@ -52,10 +64,16 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(verb: Verb, context: &Context) -> Result<Exit, Failure> {
-    let Verb::Queue(arguments) = verb;
+    match verb {
+        Verb::Queue(arguments) => queue(&arguments, context).await,
+        Verb::Sweep(arguments) => sweep::run(arguments, context).await,
+    }
+}
+
+async fn queue(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
     let (messages, rounds) =
         if arguments.quick { (5_000, 1) } else { (arguments.messages.max(1_000), arguments.rounds.max(1)) };
-    let lab = Lab::new(context.connect().await?, usize::from(arguments.batch)).await?;
+    let lab = Lab::new(context.connect().await?, usize::from(arguments.batch), MESSAGE_BYTES)?;
 
     let bar = ProgressBar::new((rounds * (Row::ALL.len() + 1)) as u64).with_style(
         ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {eta}")
@@ -66,7 +84,7 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> Result<Exit, Failure> 
     for _ in 0..rounds {
         for row in Row::ALL {
             bar.set_message(row.name());
-            summary.add(row, rows::measure(&lab, row, messages).await?);
+            summary.add(row, row.measure(&lab, messages).await?);
             bar.inc(1);
         }
         bar.set_message("idle delivery");
@@ -79,4 +97,21 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> Result<Exit, Failure> 
     let report = summary.report();
     context.output.object(&report, || report.text(&context.output))?;
     Ok(if arguments.strict && !report.bars_hold() { Exit::Failed } else { Exit::Ok })
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_of_nothing_is_nothing() {
+        assert!((median([3.0, 1.0, 2.0].into_iter()) - 2.0).abs() < f64::EPSILON);
+        assert!(median(std::iter::empty()).is_nan());
+    }
 }

@@ -6,8 +6,12 @@ use valkey_envelope::{Envelope, QueueName};
 
 use crate::failure::Failure;
 
-/// As they lie in the queue.
+/// The common size of a message, as it lies in the queue.
 pub(crate) const MESSAGE_BYTES: usize = 256;
+/// What one round trip carries at most, unless a single message is larger.
+const BATCH_BYTES: usize = 1 << 20;
+/// Messages that fill a queue in one round trip, before anything is measured.
+const FILL_BATCH: usize = 512;
 
 pub(crate) struct Lab {
     pub(crate) connection: Connection,
@@ -21,14 +25,14 @@ pub(crate) struct Lab {
 // === impl Lab ===
 
 impl Lab {
-    pub(crate) async fn new(connection: Connection, batch: usize) -> Result<Self, Failure> {
+    /// With messages of so many bytes; they have about 200 at least.
+    pub(crate) fn new(connection: Connection, batch: usize, message_bytes: usize) -> Result<Self, Failure> {
         let queue: QueueName = format!("bench-{}", uuid::Uuid::now_v7().simple())
             .parse()
             .map_err(|error| Failure::Failed(format!("{error}")))?;
         let processing = format!("{}:processing", queue.keys().tag());
-        let lab = Self { connection, batch, queue, processing, envelope: sized()? };
-        lab.clear().await?;
-        Ok(lab)
+        let batch = batch.min(BATCH_BYTES / message_bytes).max(1);
+        Ok(Self { connection, batch, queue, processing, envelope: sized(message_bytes)? })
     }
 
     /// A fresh envelope of the common size.
@@ -46,7 +50,7 @@ impl Lab {
         let message = self.encoded()?;
         let mut left = messages;
         while left > 0 {
-            let count = left.min(512);
+            let count = left.min(FILL_BATCH.min(BATCH_BYTES / message.len()).max(1));
             let push = Command::new("LPUSH").key(self.queue.keys().public());
             self.connection.execute(push.args(std::iter::repeat_n(message.clone(), count))).await?;
             left -= count;
@@ -60,7 +64,7 @@ impl Lab {
         for key in
             [keys.public(), keys.woken(), keys.redo(), keys.control(), keys.consumers(), &self.processing]
         {
-            self.connection.execute(Command::new("DEL").key(key)).await?;
+            self.connection.execute(Command::new("UNLINK").key(key)).await?;
         }
         let pattern = format!("{}:*", keys.tag());
         let mut cursor = "0".to_owned();
@@ -74,7 +78,7 @@ impl Lab {
             let mut reply = self.connection.execute(scan).await?.into_array()?.into_iter();
             cursor = reply.next().map_or(Ok("0".to_owned()), valkey_connection::Reply::into_string)?;
             for key in reply.next().map_or(Ok(Vec::new()), valkey_connection::Reply::into_array)? {
-                self.connection.execute(Command::new("DEL").key(key.into_bytes()?)).await?;
+                self.connection.execute(Command::new("UNLINK").key(key.into_bytes()?)).await?;
             }
             if cursor == "0" {
                 return Ok(());
@@ -83,8 +87,8 @@ impl Lab {
     }
 }
 
-/// An envelope that is [`MESSAGE_BYTES`] long once encoded.
-fn sized() -> Result<Envelope, Failure> {
+/// An envelope that is so long once encoded, or as short as one with a payload can be.
+fn sized(bytes: usize) -> Result<Envelope, Failure> {
     let failed = |error: valkey_envelope::EncodeError| Failure::Failed(error.to_string());
     let make = |filler: usize| {
         Envelope::new(&serde_json::json!({ "login": "ada", "note": "x".repeat(filler) }))
@@ -96,7 +100,7 @@ fn sized() -> Result<Envelope, Failure> {
             })
     };
     let bare = make(0).and_then(|envelope| envelope.encode()).map_err(failed)?.len();
-    make(MESSAGE_BYTES.saturating_sub(bare)).map_err(failed)
+    make(bytes.saturating_sub(bare)).map_err(failed)
 }
 
 #[cfg(test)]
@@ -107,11 +111,11 @@ mod tests {
 
     #[test]
     fn messages_have_the_size_that_is_told() {
-        let envelope = sized().unwrap_or_else(|_| unreachable!());
-        assert_eq!(envelope.encode().unwrap().len(), MESSAGE_BYTES);
-        assert_eq!(
-            envelope.with_id(valkey_envelope::MessageId::new()).encode().unwrap().len(),
-            MESSAGE_BYTES
-        );
+        for bytes in [MESSAGE_BYTES, 1_000, 1_000_000] {
+            let envelope = sized(bytes).unwrap_or_else(|_| unreachable!());
+            assert_eq!(envelope.encode().unwrap().len(), bytes);
+            let fresh = envelope.with_id(valkey_envelope::MessageId::new());
+            assert_eq!(fresh.encode().unwrap().len(), bytes);
+        }
     }
 }

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use valkey_connection::Command;
 
 use super::{
     counters::Counters,
     lab::{Lab, MESSAGE_BYTES},
-    rows::{Measured, Row},
+    load::Measured,
+    machine::Machine,
+    median,
+    rows::Row,
 };
 use crate::{failure::Failure, output::Output, table::Column};
 
@@ -22,9 +24,8 @@ pub(crate) struct Summary {
 /// On what it was measured.
 #[derive(Clone, Debug, Serialize)]
 struct Server {
-    version: String,
-    persistence: String,
-    cores: usize,
+    #[serde(flatten)]
+    machine: Machine,
     messages: usize,
     rounds: usize,
     batch: usize,
@@ -78,15 +79,8 @@ struct Check {
 
 impl Summary {
     pub(crate) async fn new(lab: &Lab, messages: usize, rounds: usize) -> Result<Self, Failure> {
-        let info = lab.connection.execute(Command::new("INFO").arg("server")).await?.into_string()?;
-        let line = |name: &str| {
-            info.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
-        };
-        let version = line("valkey_version:").or_else(|| line("redis_version:")).unwrap_or_default();
         let server = Server {
-            version,
-            persistence: persistence(lab).await?,
-            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            machine: Machine::of(&lab.connection).await?,
             messages,
             rounds,
             batch: lab.batch,
@@ -143,27 +137,17 @@ impl Summary {
                 "receive and ack / raw receive",
                 false,
                 0.40,
-                rate(Row::Receive) / rate(Row::RawPop),
+                rate(Row::Receive) / rate(Row::RawReceive),
             ),
             Check::at_least(
                 "the same with four consumers",
                 false,
                 0.60,
-                rate(Row::ReceiveFour) / rate(Row::RawPopFour),
+                rate(Row::ReceiveFour) / rate(Row::RawReceiveFour),
             ),
         ];
         Report { server: self.server, rows, idle_delivery: idle, checks }
     }
-}
-
-async fn persistence(lab: &Lab) -> Result<String, Failure> {
-    let mut values = Vec::new();
-    for name in ["appendonly", "appendfsync"] {
-        let get = Command::new("CONFIG").arg("GET").arg(name);
-        let pairs = lab.connection.execute(get).await?.into_pairs()?;
-        values.push(pairs.into_iter().next().map_or(Ok(String::new()), |(_, value)| value.into_string())?);
-    }
-    Ok(if values[0] == "yes" { format!("AOF {}", values[1]) } else { "none".to_owned() })
 }
 
 async fn waiting_bytes(lab: &Lab, messages: usize) -> Result<f64, Failure> {
@@ -210,18 +194,10 @@ impl Report {
     }
 
     pub(crate) fn text(&self, output: &Output) -> String {
-        let Server {
-            version,
-            persistence,
-            cores,
-            messages,
-            rounds,
-            batch,
-            message_bytes,
-            bytes_a_waiting_message,
-        } = &self.server;
+        let Server { machine, messages, rounds, batch, message_bytes, bytes_a_waiting_message } =
+            &self.server;
         let head = format!(
-            "Valkey {version}, persistence {persistence}, {cores} cores shared by server and clients; {messages} messages of \
+            "{machine}; {messages} messages of \
              {message_bytes} bytes a row, batches of {batch}, median of {rounds} rounds; a waiting message takes \
              {bytes_a_waiting_message:.0} bytes\n\n"
         );
@@ -253,12 +229,6 @@ impl Report {
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
 /// In microseconds.
 fn percentile(values: &[Duration], hundredths: usize) -> f64 {
     let mut values = values.to_vec();
@@ -272,9 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn middles_and_ranks() {
-        assert!((median([3.0, 1.0, 2.0].into_iter()) - 2.0).abs() < f64::EPSILON);
-        assert!(median(std::iter::empty()).is_nan());
+    fn ranks() {
         let values: Vec<Duration> = (1..=100).map(Duration::from_micros).collect();
         assert!((percentile(&values, 50) - 50.0).abs() < 1e-6);
         assert!((percentile(&values, 99) - 99.0).abs() < 1e-6);
