@@ -20,6 +20,8 @@ pub struct Catalog {
     pub unnameable: u64,
     /// The walk was given up after [`Catalog::MAX_PAGES`] pages: there may be more queues.
     pub truncated: bool,
+    /// The server is one of several that share the keys of a cluster, and the connection knows of this one only.
+    pub one_of_cluster: bool,
 }
 
 /// A consumer's id, as in the keys.
@@ -48,7 +50,14 @@ impl Admin {
     pub async fn queues(&self, mut on_page: impl FnMut(Progress) + Send) -> Result<Catalog, Error> {
         let mut catalog = Catalog::default();
         let mut pages = 0;
-        for node in self.connection.primaries().await? {
+        let primaries = self.connection.primaries().await?;
+        if let [only] = &primaries[..] {
+            let info = self.connection.execute_on(only, Command::new("CLUSTER INFO")).await;
+            // Without a cluster this is an error; a user who may not ask is told nothing.
+            let info = info.and_then(Reply::into_string).unwrap_or_default();
+            catalog.one_of_cluster = is_shared(&info);
+        }
+        for node in primaries {
             let mut cursor = "0".to_owned();
             loop {
                 let command =
@@ -73,11 +82,13 @@ impl Admin {
         Ok(catalog)
     }
 
-    /// The keys of a pattern, on every primary. Those that are no text are left out: none is ours.
-    pub(crate) async fn scan(&self, pattern: &str) -> Result<BTreeSet<String>, Error> {
-        let mut found = BTreeSet::new();
+    /// The keys of a pattern, on every primary, and whether `pages` of each were enough to look at all. Those that are no
+    /// text are left out: none is ours.
+    pub(crate) async fn scan(&self, pattern: &str, pages: u64) -> Result<(BTreeSet<String>, bool), Error> {
+        let (mut found, mut complete) = (BTreeSet::new(), true);
         for node in self.connection.primaries().await? {
             let mut cursor = "0".to_owned();
+            let mut left = pages;
             loop {
                 let command =
                     Command::new("SCAN").arg(cursor).args(["MATCH", pattern, "COUNT"]).arg(Catalog::PAGE);
@@ -85,12 +96,14 @@ impl Admin {
                     scripts::fields("SCAN", self.connection.execute_on(&node, command).await?)?;
                 cursor = next.into_string()?;
                 found.extend(keys.into_array()?.into_iter().filter_map(|key| key.into_string().ok()));
-                if cursor == "0" {
+                left = left.saturating_sub(1);
+                if cursor == "0" || left == 0 {
+                    complete &= cursor == "0";
                     break;
                 }
             }
         }
-        Ok(found)
+        Ok((found, complete))
     }
 }
 
@@ -122,6 +135,12 @@ impl Catalog {
     }
 }
 
+/// Whether several primaries serve the slots, by the answer to `CLUSTER INFO`.
+fn is_shared(info: &str) -> bool {
+    let size = info.lines().find_map(|line| line.trim().strip_prefix("cluster_size:"));
+    size.and_then(|size| size.parse().ok()).is_some_and(|size: u32| size > 1)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -148,6 +167,12 @@ mod tests {
         let names: Vec<_> = found.queues.iter().map(QueueName::as_str).collect();
         assert_eq!(names, ["a", "b:c"]);
         assert_eq!(found.in_flight.values().flatten().collect::<Vec<_>>(), ["0f"]);
+    }
+
+    #[test]
+    fn a_cluster_of_one_is_seen_whole() {
+        assert!(is_shared("cluster_enabled:1\r\ncluster_size:3\r\n"));
+        assert!(!is_shared("cluster_state:ok\r\ncluster_size:1\r\n") && !is_shared(""));
     }
 
     #[test]

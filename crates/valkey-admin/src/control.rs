@@ -17,12 +17,24 @@ use crate::{
 pub struct Limits {
     /// Messages that may wait (ready and delayed); senders block, fail or shed beyond it.
     pub max_length: Option<u64>,
-    /// Messages that consumers may claim a second, all together.
+    /// Messages that consumers may claim a second, all together; above 0.
     pub rate: Option<f64>,
     /// Messages that may be claimed at once after a lull; 1 if there is only a rate.
     pub burst: Option<u64>,
     /// Messages that may be in flight at once, over all consumers.
     pub max_in_flight: Option<u64>,
+}
+
+/// A limit in the control hash that no tool of ours writes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct OddLimit {
+    /// The field of the control hash.
+    pub field: &'static str,
+    /// What stands there.
+    pub value: String,
+    /// What senders and consumers make of it.
+    pub effect: &'static str,
 }
 
 /// What becomes of one limit.
@@ -83,8 +95,13 @@ impl Admin {
     /// built bounded). Returns how many limits differ from before.
     ///
     /// # Errors
-    /// [`Error::Connection`].
+    /// [`Error::InvalidRate`]: nothing was changed; [`Error::Connection`].
     pub async fn set_limits(&self, queue: &QueueName, change: &LimitsChange) -> Result<u64, Error> {
+        if let Change::Set(rate) = change.rate
+            && !(rate.is_finite() && rate > 0.0)
+        {
+            return Err(Error::InvalidRate { rate });
+        }
         let fields = change.fields();
         if fields.is_empty() {
             return Ok(0);
@@ -105,16 +122,54 @@ impl Admin {
 // === impl Limits ===
 
 impl Limits {
-    /// Reads the fields of the control hash; what cannot be read counts as absent, as it does for consumers.
+    const FIELDS: [&'static str; 4] = ["max_length", "rate", "burst", "max_in_flight"];
+
+    /// Reads the fields of the control hash as the scripts apply them: whole messages, so that fractions are cut.
     pub(crate) fn read<'a>(field: impl Fn(&str) -> Option<&'a str>) -> Self {
-        let whole = |name| field(name).and_then(|text| text.parse().ok());
+        let value = |name| field(name).and_then(number);
         Self {
-            max_length: whole("max_length"),
-            rate: field("rate").and_then(|text| text.parse().ok()).filter(|rate| *rate > 0.0),
-            burst: whole("burst"),
-            max_in_flight: whole("max_in_flight"),
+            max_length: value("max_length").filter(|length| *length >= 0.0).map(whole),
+            rate: value("rate").filter(|rate| *rate > 0.0),
+            burst: value("burst").map(|burst| whole(burst.max(1.0))),
+            max_in_flight: value("max_in_flight").map(whole),
         }
     }
+
+    /// What stands in the control hash and no tool of ours would have written there.
+    pub(crate) fn odd<'a>(field: impl Fn(&str) -> Option<&'a str>) -> Vec<OddLimit> {
+        Self::FIELDS
+            .into_iter()
+            .filter_map(|name| {
+                let text = field(name)?;
+                let effect = match (name, number(text)) {
+                    ("max_length", None) => "each send that asks for room is refused",
+                    ("max_length", Some(value)) if value < 0.0 => "each send that asks for room is refused",
+                    (_, None) => "it is ignored",
+                    ("rate", Some(value)) if value <= 0.0 => "it is ignored",
+                    ("burst", Some(value)) if value < 1.0 => "it counts as 1",
+                    ("max_in_flight", Some(value)) if value < 1.0 => "nothing is handed out",
+                    ("rate", Some(value)) if value.is_finite() => return None,
+                    (_, Some(value)) if value.fract() == 0.0 && value < SANE => return None,
+                    (_, Some(value)) if value < SANE => "its fraction is cut",
+                    _ => "it is as good as none",
+                };
+                Some(OddLimit { field: name, value: text.to_owned(), effect })
+            })
+            .collect()
+    }
+}
+
+/// Beyond this no queue and no bound can be meant.
+const SANE: f64 = 1e15;
+
+/// A number as the scripts read it: what is none, or not a number, says nothing.
+fn number(text: &str) -> Option<f64> {
+    text.trim().parse().ok().filter(|value: &f64| !value.is_nan())
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "cut and clamped on purpose")]
+fn whole(value: f64) -> u64 {
+    value as u64
 }
 
 // === impl LimitsChange ===
@@ -152,13 +207,53 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_in_the_hash_is_no_limit() {
-        let limits = Limits::read(|name| match name {
-            "max_length" => Some("100"),
-            "rate" => Some("-1"),
-            "burst" => Some("many"),
-            _ => None,
-        });
-        assert_eq!(limits, Limits { max_length: Some(100), ..Limits::default() });
+    fn numbers_in_the_hash_are_read_as_the_scripts_apply_them() {
+        for (field, text, expected) in [
+            ("max_length", "100", Limits { max_length: Some(100), ..Limits::default() }),
+            ("max_length", "2.5", Limits { max_length: Some(2), ..Limits::default() }),
+            ("max_length", "-1", Limits::default()),
+            ("rate", "0.5", Limits { rate: Some(0.5), ..Limits::default() }),
+            ("rate", "-1", Limits::default()),
+            ("rate", "nan", Limits::default()),
+            ("burst", "many", Limits::default()),
+            ("burst", "0.5", Limits { burst: Some(1), ..Limits::default() }),
+            ("max_in_flight", "2.5", Limits { max_in_flight: Some(2), ..Limits::default() }),
+            ("max_in_flight", "-1", Limits { max_in_flight: Some(0), ..Limits::default() }),
+            ("max_in_flight", "1e300", Limits { max_in_flight: Some(u64::MAX), ..Limits::default() }),
+        ] {
+            assert_eq!(Limits::read(|name| (name == field).then_some(text)), expected, "{field} {text}");
+        }
+    }
+
+    #[test]
+    fn what_no_tool_writes_is_told_with_its_effect() {
+        let odd = |field: &'static str, text: &'static str| {
+            let mut found = Limits::odd(|name| (name == field).then_some(text));
+            assert!(found.len() <= 1);
+            found.pop().map(|odd| odd.effect)
+        };
+        for fine in [
+            ("max_length", "0"),
+            ("max_length", "100"),
+            ("rate", "0.5"),
+            ("burst", "3"),
+            ("max_in_flight", "7"),
+        ] {
+            assert_eq!(odd(fine.0, fine.1), None, "{fine:?}");
+        }
+        for (field, text, effect) in [
+            ("max_length", "abc", "each send that asks for room is refused"),
+            ("max_length", "-1", "each send that asks for room is refused"),
+            ("rate", "abc", "it is ignored"),
+            ("rate", "0", "it is ignored"),
+            ("burst", "-5", "it counts as 1"),
+            ("max_in_flight", "abc", "it is ignored"),
+            ("max_in_flight", "-1", "nothing is handed out"),
+            ("max_in_flight", "2.5", "its fraction is cut"),
+            ("max_in_flight", "1e300", "it is as good as none"),
+            ("rate", "inf", "it is as good as none"),
+        ] {
+            assert_eq!(odd(field, text), Some(effect), "{field} {text}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use valkey_connection::Command;
 use valkey_envelope::QueueName;
 
-use crate::{admin::Admin, catalog::Catalog, error::Error, scripts, scripts::INFLIGHT};
+use crate::{admin::Admin, catalog::Catalog, error::Error, scripts};
 
 /// How much a finding matters. Ordered: the worst comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -105,20 +105,9 @@ impl Admin {
 
     async fn queue_facts(&self, queue: &QueueName, catalog: &Catalog) -> Result<queue::Facts, Error> {
         let keys = queue.keys();
-        let stats = self.stats(queue).await?;
-        let mut strays = Vec::new();
-        for consumer in catalog.in_flight.get(queue).into_iter().flatten() {
-            let registered = Command::new("ZSCORE").key(keys.consumers()).arg(consumer);
-            if !self.connection.execute(registered).await?.is_nil() {
-                continue;
-            }
-            let call = INFLIGHT.call().key(keys.inflight(consumer));
-            let [_, count, _] = scripts::fields("inflight", self.connection.invoke(call).await?)?;
-            let held = scripts::count(count)?;
-            if held > 0 {
-                strays.push((consumer.clone(), held));
-            }
-        }
+        let mut stats = self.stats(queue).await?;
+        let hashes = catalog.in_flight.get(queue).into_iter().flatten();
+        stats.add_strays(self.strays_of(queue, hashes.map(String::as_str)).await?);
         let hour_ago = stats.at_ms.saturating_sub(60 * 60 * 1000);
         let recent = Command::new("ZCOUNT").key(keys.dead()).arg(hour_ago).arg("+inf");
         // A squatter on the key is among the stats already.
@@ -126,7 +115,7 @@ impl Admin {
             Ok(reply) => scripts::count(reply)?,
             Err(_) => 0,
         };
-        Ok(queue::Facts { stats, strays, died_last_hour })
+        Ok(queue::Facts { stats, died_last_hour })
     }
 }
 

@@ -20,7 +20,7 @@ impl Admin {
         let mut erased =
             scripts::count(self.connection.execute(Command::new("UNLINK").key(keys.public())).await?)?;
         // A queue name has no character that means something in a pattern.
-        for key in self.scan(&format!("{}:*", keys.tag())).await? {
+        for key in self.scan(&format!("{}:*", keys.tag()), u64::MAX).await?.0 {
             erased += scripts::count(self.connection.execute(Command::new("UNLINK").key(key)).await?)?;
         }
         Ok(erased)

@@ -11,6 +11,12 @@ pub enum Error {
     /// The server refused, failed or could not be reached.
     #[error(transparent)]
     Connection(#[from] valkey_connection::Error),
+    /// A rate that is none: consumers would ignore it. Who wants nothing handed out pauses the queue.
+    #[error("a rate of {rate} messages a second is none: it is above 0; to stop consumers, pause the queue")]
+    InvalidRate {
+        /// The rate asked for, in messages a second.
+        rate: f64,
+    },
     /// The verb does not apply to that part of a queue.
     #[error("{verb} does not apply to `{place}`: {reason}")]
     NotApplicable {

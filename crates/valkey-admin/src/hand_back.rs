@@ -74,9 +74,6 @@ impl Admin {
                             self.empty(&keys, source, execution, &mut tally, &mut on_progress).await?;
                         }
                     }
-                    (_, Some(key)) if execution == Execution::DryRun => {
-                        tally.add(place, self.size(place, key).await?);
-                    }
                     (Place::Redo, _) => {
                         self.empty(&keys, Source::Redo, execution, &mut tally, &mut on_progress).await?;
                     }
@@ -85,22 +82,8 @@ impl Admin {
                     }
                     (_, Some(key)) => {
                         let end = if place == Place::Low { "tail" } else { "head" };
-                        let mut left = self.size(place, key).await?;
-                        tally.add(place, 0);
-                        while left > 0 {
-                            let call = HAND_BACK_RAW
-                                .call()
-                                .keys([key, keys.public()])
-                                .arg(end)
-                                .arg(left.min(Self::SLICE));
-                            let moved = scripts::count(self.connection.invoke(call).await?)?;
-                            if moved == 0 {
-                                break;
-                            }
-                            left = left.saturating_sub(moved);
-                            tally.add(place, moved);
-                            on_progress(tally.done());
-                        }
+                        let call = |most| HAND_BACK_RAW.call().keys([key, keys.public()]).arg(end).arg(most);
+                        self.in_slices((place, key), execution, &mut tally, &mut on_progress, call).await?;
                     }
                 }
             }
@@ -115,9 +98,9 @@ impl Admin {
     async fn consumers_gone(&self, keys: &QueueKeys) -> Result<BTreeSet<String>, Error> {
         let prefix = keys.inflight("");
         let mut ids: BTreeSet<String> = self.consumer_ids(keys).await?.into_iter().collect();
-        let found = match self.scan(&format!("{prefix}*")).await {
+        let found = match self.scan(&format!("{prefix}*"), u64::MAX).await {
             Err(Error::Connection(error)) if error.kind() == ErrorKind::Denied => BTreeSet::new(),
-            found => found?,
+            found => found?.0,
         };
         for key in found {
             ids.extend(key.strip_prefix(prefix.as_str()).map(str::to_owned));

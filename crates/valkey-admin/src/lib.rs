@@ -1,7 +1,7 @@
 //! See and operate queues: depths and ages, dead letters, pause and limits, hand-back, a doctor.
 //!
 //! ```text
-//!  Connection --> Admin --+-- queues, stats, memory, peek      look; nothing changes
+//!  Connection --> Admin --+-- queues, stats, strays, peek      look; nothing changes
 //!                         +-- pause, resume, set_limits        steer; messages stay where they are
 //!                         +-- hand_back, replay                move; no message is ever in no place
 //!                         +-- purge, purge_dead, erase         remove
@@ -47,13 +47,16 @@ mod purge;
 mod replay;
 mod retries;
 mod scripts;
+mod slices;
 mod stats;
+mod strays;
 mod tally;
+mod words;
 
 pub use self::{
     admin::{Admin, Execution},
     catalog::{Catalog, Consumer, Progress},
-    control::{Change, Limits, LimitsChange},
+    control::{Change, Limits, LimitsChange, OddLimit},
     dead::{DeadCursor, DeadFilter, DeadLetter, DeadPage, DeadQuery, DeadSelection},
     doctor::{Diagnosis, Finding, Severity},
     error::Error,
@@ -61,5 +64,6 @@ pub use self::{
     place::{InvalidPlace, Place},
     replay::ReplayTo,
     stats::{ConsumerStats, Lease, Memory, Oldest, QueueStats, Ready, Squatter},
+    strays::{Stray, Strays},
     tally::Tally,
 };

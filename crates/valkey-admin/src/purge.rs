@@ -55,19 +55,8 @@ impl Admin {
         let keys = queue.keys();
         for &place in places {
             let key = place.key(&keys).expect("in flight, the only place without a key, was refused");
-            let found = self.size(place, key).await?;
-            tally.add(place, if execution == Execution::DryRun { found } else { 0 });
-            let mut left = if execution == Execution::DryRun { 0 } else { found };
-            while left > 0 {
-                let call = PURGE.call().key(key).arg(place.kind()).arg(left.min(Self::SLICE));
-                let removed = scripts::count(self.connection.invoke(call).await?)?;
-                if removed == 0 {
-                    break;
-                }
-                left = left.saturating_sub(removed);
-                tally.add(place, removed);
-                on_progress(tally.done());
-            }
+            let call = |most| PURGE.call().key(key).arg(place.kind()).arg(most);
+            self.in_slices((place, key), execution, tally, on_progress, call).await?;
         }
         Ok(())
     }

@@ -10,11 +10,12 @@ use valkey_envelope::{Envelope, Frame, Lane, QueueKeys, QueueName};
 
 use crate::{
     admin::Admin,
-    control::Limits,
+    control::{Limits, OddLimit},
     error::Error,
     millis,
     place::Place,
     scripts::{self, INFLIGHT, STATS},
+    strays::Stray,
 };
 
 /// How a queue stands, at one instant of the server's clock (in flight: right after it).
@@ -32,7 +33,7 @@ pub struct QueueStats {
     /// How long until the first delayed message is due; zero if it is overdue.
     #[serde(rename = "next_due_in_ms", serialize_with = "millis::some")]
     pub next_due_in: Option<Duration>,
-    /// Messages claimed by the consumers listed.
+    /// Messages claimed by the consumers and the strays listed.
     pub in_flight: u64,
     /// Dead letters.
     pub dead: u64,
@@ -42,12 +43,17 @@ pub struct QueueStats {
     pub consumers: Vec<ConsumerStats>,
     /// How many consumers there are, listed or not.
     pub consumer_count: u64,
+    /// Consumers that hold messages and are not registered. Only what was added: [`Admin::stats`] does not look for them,
+    /// [`Admin::strays`] does.
+    pub strays: Vec<Stray>,
     /// How long the oldest ones have been there.
     pub oldest: Oldest,
     /// Consumers claim nothing until it is resumed.
     pub paused: bool,
     /// The limits in force.
     pub limits: Limits,
+    /// Limits as no tool of ours writes them.
+    pub odd_limits: Vec<OddLimit>,
     /// An expiry somebody set on the public list: when it ends, all messages of the list are gone.
     #[serde(rename = "list_expires_in_ms", serialize_with = "millis::some")]
     pub list_expires_in: Option<Duration>,
@@ -349,9 +355,11 @@ fn read(queue: &QueueName, keys: &QueueKeys, reply: Reply) -> Result<QueueStats,
         dead_bodies: scripts::count(bodies)?,
         consumers,
         consumer_count: scripts::count(consumer_count)?,
+        strays: Vec::new(),
         oldest,
         paused: field("paused") == Some("1"),
         limits: Limits::read(field),
+        odd_limits: Limits::odd(field),
         list_expires_in: u64::try_from(ttl.as_int()?).ok().map(Duration::from_millis),
         squatters,
         exists,

@@ -6,6 +6,7 @@ use crate::{
     catalog::Catalog,
     doctor::{Finding, Severity},
     stats::{Lease, QueueStats},
+    words::{agreed, counted},
 };
 
 /// After this long, what a living consumer should have reclaimed is overdue.
@@ -18,8 +19,6 @@ const BACKLOG: Duration = Duration::from_mins(5);
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) stats: QueueStats,
-    /// Consumers that hold messages but are not registered, and how many.
-    pub(super) strays: Vec<(String, u64)>,
     pub(super) died_last_hour: u64,
 }
 
@@ -30,11 +29,21 @@ pub(super) fn judge_catalog(catalog: &Catalog) -> Vec<Finding> {
             Severity::Note,
             "queues",
             format!(
-                "{} keys begin with `queue:` but their queue name is not one we accept",
-                catalog.unnameable
+                "{} {} like a queue's, but the queue name in it is not one we accept",
+                counted(catalog.unnameable, "key"),
+                agreed(catalog.unnameable, "begins", "begin"),
             ),
             "no sender and no consumer of ours can use these queues",
             "queue names are 1 to 200 characters out of A-Z a-z 0-9 _ . : -",
+        ));
+    }
+    if catalog.one_of_cluster {
+        findings.push(Finding::new(
+            Severity::Warning,
+            "queues",
+            "the server is one node of a cluster, and only this one was looked at",
+            "queues on the other nodes are missing here, and senders and consumers set like this are refused",
+            "set the mode of the connection to `cluster` (VALKEY_MODE=cluster)",
         ));
     }
     if catalog.truncated {
@@ -94,10 +103,16 @@ fn foreign_hands(facts: &Facts, report: &mut Report) {
 /// Messages whose consumer is gone.
 fn lost_consumers(facts: &Facts, report: &mut Report) {
     let (stats, queue) = (&facts.stats, &facts.stats.queue);
-    for (consumer, held) in &facts.strays {
+    for stray in &stats.strays {
+        let held = stray.in_flight;
         report.say(
             Severity::Critical,
-            format!("{held} messages are in flight with consumer {consumer}, which is not registered"),
+            format!(
+                "{} {} in flight with consumer {}, which is not registered",
+                counted(held, "message"),
+                agreed(held, "is", "are"),
+                stray.consumer
+            ),
             "nobody's lease runs out for them, so nobody will ever reclaim them",
             format!("valkit queue hand-back {queue} --only in-flight"),
         );
@@ -111,7 +126,11 @@ fn lost_consumers(facts: &Facts, report: &mut Report) {
     for consumer in overdue {
         report.say(
             Severity::Warning,
-            format!("consumer {} lost its lease and holds {} messages", consumer.id, consumer.in_flight),
+            format!(
+                "consumer {} lost its lease and holds {}",
+                consumer.id,
+                counted(consumer.in_flight, "message")
+            ),
             "they wait until another consumer of the queue reclaims them",
             if live {
                 "look at the logs of the living consumers: they should have done so within a second"
@@ -130,7 +149,11 @@ fn waiting(facts: &Facts, report: &mut Report) {
     if !has_live(stats) && (ready > 0 || stats.next_due_in == Some(Duration::ZERO)) {
         report.say(
             Severity::Warning,
-            format!("{ready} messages are ready and no consumer is there"),
+            format!(
+                "{} {} ready and no consumer is there",
+                counted(ready, "message"),
+                agreed(ready, "is", "are")
+            ),
             "no consumer of ours is registered; plain BRPOP consumers cannot be seen from here",
             "start a consumer",
         );
@@ -140,7 +163,11 @@ fn waiting(facts: &Facts, report: &mut Report) {
     {
         report.say(
             Severity::Warning,
-            format!("the oldest of {ready} ready messages was sent {} minutes ago", age.as_secs() / 60),
+            format!(
+                "the oldest of {} was sent {} ago",
+                counted(ready, "ready message"),
+                counted(age.as_secs() / 60, "minute")
+            ),
             "the consumers do not keep up, or are held back by a limit",
             format!(
                 "valkit queue show {queue}: look at the limits and at what consumers hold; add consumers"
@@ -150,19 +177,33 @@ fn waiting(facts: &Facts, report: &mut Report) {
     if stats.paused {
         report.say(
             Severity::Note,
-            format!("it is paused, with {ready} messages ready"),
+            format!("it is paused, with {} ready", counted(ready, "message")),
             "consumers claim nothing until it is resumed",
             format!("valkit queue resume {queue}"),
         );
     }
+    let waiting = ready + stats.delayed;
     if let Some(limit) = stats.limits.max_length
-        && ready + stats.delayed >= limit
+        && waiting >= limit
     {
         report.say(
             Severity::Warning,
-            format!("it is full: {} messages wait, the limit is {limit}", ready + stats.delayed),
+            format!(
+                "it is full: {} {}, the limit is {limit}",
+                counted(waiting, "message"),
+                agreed(waiting, "waits", "wait")
+            ),
             "senders are blocked or refused",
-            "add consumers, or raise the limit",
+            format!("add consumers, or raise the limit: valkit queue limit {queue} --max-length N"),
+        );
+    }
+    for odd in &stats.odd_limits {
+        let option = odd.field.replace('_', "-");
+        report.say(
+            Severity::Warning,
+            format!("its limit {} is {:?}: {}", odd.field, odd.value, odd.effect),
+            "no tool of ours writes such a number",
+            format!("valkit queue limit {queue} --{option} none, or the number that was meant"),
         );
     }
 }
@@ -173,14 +214,18 @@ fn dead_letters(facts: &Facts, report: &mut Report) {
     if facts.died_last_hour > 0 {
         report.say(
             Severity::Warning,
-            format!("{} of {} dead letters died within the last hour", facts.died_last_hour, stats.dead),
+            format!(
+                "{} of {} died within the last hour",
+                facts.died_last_hour,
+                counted(stats.dead, "dead letter")
+            ),
             "they will not be tried again unless somebody replays them",
             format!("valkit dead ls {queue}, then valkit dead replay {queue} --all or valkit dead purge {queue} --all"),
         );
     } else if stats.dead > 0 {
         report.say(
             Severity::Note,
-            format!("{} dead letters are kept", stats.dead),
+            format!("{} {} kept", counted(stats.dead, "dead letter"), agreed(stats.dead, "is", "are")),
             "they take memory until they are replayed or purged",
             format!("valkit dead ls {queue}"),
         );
@@ -189,7 +234,13 @@ fn dead_letters(facts: &Facts, report: &mut Report) {
         let keys = queue.keys();
         report.say(
             Severity::Warning,
-            format!("{} dead letters are listed, {} are stored", stats.dead, stats.dead_bodies),
+            format!(
+                "{} {} listed, {} {} stored",
+                counted(stats.dead, "dead letter"),
+                agreed(stats.dead, "is", "are"),
+                stats.dead_bodies,
+                agreed(stats.dead_bodies, "is", "are"),
+            ),
             "something else wrote to these keys: some letters cannot be read, or are not listed",
             format!("compare ZRANGE {} 0 -1 with HKEYS {}", keys.dead(), keys.dead_body()),
         );
@@ -206,8 +257,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        control::Limits,
+        control::{Limits, OddLimit},
         stats::{ConsumerStats, Oldest, Ready, Squatter},
+        strays::Stray,
     };
 
     fn facts() -> Facts {
@@ -222,14 +274,16 @@ mod tests {
             dead_bodies: 0,
             consumers: Vec::new(),
             consumer_count: 0,
+            strays: Vec::new(),
             oldest: Oldest::default(),
             paused: false,
             limits: Limits::default(),
+            odd_limits: Vec::new(),
             list_expires_in: None,
             squatters: Vec::new(),
             exists: true,
         };
-        Facts { stats, strays: Vec::new(), died_last_hour: 0 }
+        Facts { stats, died_last_hour: 0 }
     }
 
     fn consumer(lease: Lease, in_flight: u64) -> ConsumerStats {
@@ -261,7 +315,14 @@ mod tests {
             Severity::Critical,
             "key k holds a string",
         );
-        assert_one(&with(&|f| f.strays.push(("x".into(), 2))), Severity::Critical, "not registered");
+        let stray = || Stray { consumer: "x".into(), in_flight: 1 };
+        assert_one(
+            &with(&|f| f.stats.strays.push(stray())),
+            Severity::Critical,
+            "1 message is in flight with consumer x, which is not registered",
+        );
+        let odd = || OddLimit { field: "rate", value: "abc".into(), effect: "it is ignored" };
+        assert_one(&with(&|f| f.stats.odd_limits.push(odd())), Severity::Warning, "rate is \"abc\"");
         assert_one(&with(&|f| f.stats.ready.public = 3), Severity::Warning, "no consumer is there");
         assert_one(&with(&|f| f.stats.paused = true), Severity::Note, "paused");
         assert_one(
@@ -282,7 +343,7 @@ mod tests {
         assert_one(
             &with(&|f| f.stats.dead_bodies = 1),
             Severity::Warning,
-            "0 dead letters are listed, 1 are stored",
+            "0 dead letters are listed, 1 is stored",
         );
         assert_one(
             &with(&|f| {

@@ -1,6 +1,6 @@
 //! Pause, resume, limits.
 
-use valkey_admin::{Change, Limits, LimitsChange};
+use valkey_admin::{Change, Error, Limits, LimitsChange};
 use valkey_connection::Command;
 
 use crate::support::Bench;
@@ -62,4 +62,16 @@ async fn what_belongs_to_an_old_limit_goes_with_it() {
     bench.admin.set_limits(&bench.queue, &free).await.unwrap();
     assert!(bench.run(Command::new("HGET").key(control).arg("n:abc")).await.is_nil());
     assert!(bench.admin.is_paused(&bench.queue).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_rate_that_consumers_would_ignore_is_refused_and_changes_nothing() {
+    let bench = Bench::new().await;
+    for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let change =
+            LimitsChange { rate: Change::Set(rate), max_length: Change::Set(5), ..LimitsChange::default() };
+        let refused = bench.admin.set_limits(&bench.queue, &change).await.unwrap_err();
+        assert!(matches!(refused, Error::InvalidRate { .. }), "{refused}");
+    }
+    assert_eq!(bench.int("EXISTS", bench.keys.control()).await, 0);
 }

@@ -21,7 +21,7 @@ async fn a_server_without_persistence_and_a_queue_without_consumers() {
     assert!(has(&diagnosis, Severity::Warning, "persistence: none"), "{diagnosis:#?}");
     assert!(has(&diagnosis, Severity::Warning, "no consumer is there"), "{diagnosis:#?}");
     assert!(has(&diagnosis, Severity::Critical, "which is not registered"), "{diagnosis:#?}");
-    assert!(has(&diagnosis, Severity::Note, "1 keys begin with `queue:`"), "{diagnosis:#?}");
+    assert!(has(&diagnosis, Severity::Note, "1 key begins like a queue's"), "{diagnosis:#?}");
     assert_eq!(diagnosis.worst(), Some(Severity::Critical));
     assert!(diagnosis.queues.contains(&bench.queue));
     let severities: Vec<_> = diagnosis.findings.iter().map(|finding| finding.severity).collect();
