@@ -1,6 +1,7 @@
 //! One server for tests.
 
 mod cli;
+mod disk;
 mod faults;
 mod given;
 

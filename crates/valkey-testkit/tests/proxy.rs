@@ -243,6 +243,19 @@ async fn dropped_connections_are_gone_and_new_ones_work() {
 }
 
 #[tokio::test]
+async fn a_slow_line_lets_a_few_bytes_pass_and_heals() {
+    let (_, proxy, _) = setup().await;
+    let mut client = Client::connect(&proxy.address()).await;
+    proxy.throttle(std::num::NonZeroU32::new(50).unwrap());
+    let begin = std::time::Instant::now();
+    // 14 bytes there, 7 back: 5 a tick, 10 ticks a second.
+    assert_eq!(client.ask(&["PING"]).await, "+PONG\r\n");
+    assert!(begin.elapsed() >= Duration::from_millis(300), "{:?}", begin.elapsed());
+    proxy.heal().await.unwrap();
+    assert_eq!(client.ask(&["ECHO", &"x".repeat(5_000)]).await.len(), 5_000 + 9);
+}
+
+#[tokio::test]
 async fn a_black_hole_swallows_without_an_end_and_healing_leaves_no_gap() {
     let (server, proxy, queue) = setup().await;
     let mut quiet = Client::connect(&proxy.address()).await;

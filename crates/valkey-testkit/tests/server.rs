@@ -99,6 +99,30 @@ async fn the_tail_of_an_append_only_file_can_be_lost() {
 }
 
 #[tokio::test]
+async fn a_bit_of_an_append_only_file_can_turn_over() {
+    let server = TestServer::builder().append_only(true).start().await.unwrap();
+    server.cli(&["LPUSH", "q", "payload-0"]).await.unwrap();
+    server.kill().await.unwrap();
+    let file = server.append_only_file().await.unwrap();
+    let at = file.windows(9).position(|some| some == b"payload-0").unwrap() + 8;
+    assert!(matches!(server.flip_append_only_bit(1_000_000).await, Err(TestkitError::Invalid(_))));
+    server.flip_append_only_bit(at as u64).await.unwrap();
+    assert_eq!(server.append_only_file().await.unwrap().len(), file.len());
+    server.restart().await.unwrap();
+    assert_eq!(server.cli(&["LRANGE", "q", "0", "-1"]).await.unwrap(), "payload-1");
+}
+
+#[tokio::test]
+async fn snapshots_fail_as_long_as_they_are_told_to() {
+    let server = TestServer::start().await.unwrap();
+    server.cli(&["SAVE"]).await.unwrap();
+    server.fail_snapshots(true).await.unwrap();
+    assert!(server.cli(&["SAVE"]).await.is_err());
+    server.fail_snapshots(false).await.unwrap();
+    server.cli(&["SAVE"]).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_paused_server_answers_when_it_is_resumed() {
     let server = TestServer::start().await.unwrap();
     let mut client = Client::connect(&server.address()).await;

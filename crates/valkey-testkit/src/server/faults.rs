@@ -107,7 +107,11 @@ impl TestServer {
         }
     }
 
-    async fn own<F, T>(&self, what: &'static str, act: impl FnOnce(Arc<Own>) -> F) -> Result<T, TestkitError>
+    pub(super) async fn own<F, T>(
+        &self,
+        what: &'static str,
+        act: impl FnOnce(Arc<Own>) -> F,
+    ) -> Result<T, TestkitError>
     where
         F: Future<Output = Result<T, TestkitError>> + Send + 'static,
         T: Send + 'static,
