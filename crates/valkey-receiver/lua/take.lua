@@ -5,7 +5,7 @@
 -- ARGV: 1 cid, 2 take number, 3 lease ms, 4 want (0..512), 5 bytes after which no further slice is popped, then four groups, each led by its count:
 --       acks: field; retries: field, delay ms, 1 if it counts as an attempt; dead: field, meta JSON; hand-backs: field, newest first
 -- Returns: {'ok', now ms, acks removed, others removed, next due ms or 0, earliest foreign deadline ms or 0, cid for reap.lua or '',
---           hold ('' | 'paused' | 'rate' | 'full' | 'suspect'), hold ms, 1 if work is left, shape, items}
+--           hold ('' | 'paused' | 'rate' | 'full' | 'suspect'), hold ms, 1 if work is left, shape, items, fields now in flight without '#'}
 --          shape has a letter an item: n h l = raw bytes of that lane; r = a frame. Item i is in flight as field '<take number>-<i>'.
 --          {'fenced', now ms, 1 if it is known}: this cid was reaped, or its state is gone. {'stale', now ms, last}: a later take went before; nothing was done.
 -- Keeps: a message is in exactly one place; settling is gated on the removal of the own in-flight field; whatever can fail is read before the first write
@@ -280,7 +280,8 @@ end
 call('HSET', INFLIGHT, unpack(fields))
 local claimed = #items
 if emission and claimed > 0 then call('HSET', CONTROL, 'tat', string.format('%.0f', tat + claimed * emission)) end
-if cap then call('HSET', CONTROL, mine, call('HLEN', INFLIGHT) - 1) end
+local holds = call('HLEN', INFLIGHT) - 1
+if cap then call('HSET', CONTROL, mine, holds) end
 
 -- Counters for graphs: their loss is nobody's loss, so nothing here may fail the take.
 if claimed > 0 or acked > 0 or retried > 0 or buried > 0 then
@@ -309,4 +310,4 @@ if expired == '' and (claimed == 0 or take % 16 == 0) then
   if tonumber(top[2]) > now + 2 * longest then expired = top[1] end
 end
 local next_due = head[1] and tonumber(head[2]) or 0
-return { 'ok', now, acked, others, next_due, foreign, expired, hold, hold_ms, left_behind and 1 or 0, table.concat(shape), items }
+return { 'ok', now, acked, others, next_due, foreign, expired, hold, hold_ms, left_behind and 1 or 0, table.concat(shape), items, holds }

@@ -59,6 +59,8 @@ pub(crate) struct Engine {
     lease: Lease,
     take_number: u64,
     held: Held,
+    /// Fields in our in-flight hash that are none of ours, nor of anybody's.
+    strangers: usize,
     /// Decisions taken off the desk, not yet carried out.
     pending: Vec<Settle>,
     /// Dead letters whose copy could not be made yet, and when to try again.
@@ -134,6 +136,7 @@ impl Engine {
             lease,
             take_number: 0,
             held: Held::default(),
+            strangers: 0,
             pending: Vec::new(),
             postponed: Vec::new(),
             outlook,
@@ -276,7 +279,14 @@ impl Engine {
                     self.held.remove(settle.claim.field);
                 }
                 settling::confirm(&self.desk, settles, taken.acked, taken.others);
+                let in_flight = taken.in_flight;
                 self.absorb(taken, want).await;
+                if in_flight != self.held.len() + self.strangers {
+                    // The server has lost what it last did, and with it settles that were confirmed, or claims: what is
+                    // in flight there and not here would wait for as long as this consumer lives.
+                    tracing::warn!(queue = %self.desk.queue, in_flight, held = self.held.len(), "the server's state was rolled back; reading it again");
+                    self.recover(Vec::new()).await;
+                }
             }
             Ok(TakeReply::Fenced { known }) => {
                 self.note_fence(known);

@@ -28,6 +28,12 @@ impl Held {
         }
     }
 
+    /// Forgets what `is_there` does not find.
+    pub(crate) fn retain(&mut self, is_there: impl Fn(Field) -> bool) {
+        self.crashes.retain(|field, _| is_there(*field));
+        self.suspects = self.crashes.values().filter(|crashes| **crashes >= SUSPECT_FROM).count();
+    }
+
     pub(crate) fn contains(&self, field: Field) -> bool {
         self.crashes.contains_key(&field)
     }
@@ -78,5 +84,8 @@ mod tests {
         assert!(!held.has_suspect());
         assert!(held.contains(claim(1, 0).field));
         assert!(!held.is_empty());
+        held.insert(&claim(3, 2));
+        held.retain(|field| field != claim(3, 2).field);
+        assert!(!held.has_suspect() && held.contains(claim(1, 0).field));
     }
 }

@@ -68,6 +68,8 @@ pub(crate) struct Taken {
     pub(crate) hold: Hold,
     pub(crate) left: bool,
     pub(crate) claims: Vec<Claim>,
+    /// Fields in flight under this name after the take, those of `claims` among them.
+    pub(crate) in_flight: usize,
 }
 
 #[derive(Debug)]
@@ -176,6 +178,7 @@ impl Take<'_> {
         let left = number(next())? == 1;
         let shape = next().into_string()?;
         let items = next().into_array()?;
+        let in_flight = number(next())? as usize;
         let mut claims = Vec::with_capacity(items.len());
         for (i, (kind, item)) in shape.chars().zip(items).enumerate() {
             let field = Field { take: self.number, place: i as u32 + 1 };
@@ -202,6 +205,7 @@ impl Take<'_> {
             },
             left,
             claims,
+            in_flight,
         }))
     }
 }

@@ -13,7 +13,7 @@ mod support;
 use std::time::Duration;
 
 use tokio::time::sleep;
-use valkey_connection::{Connection, ConnectionSettings};
+use valkey_connection::{Command, Connection, ConnectionSettings};
 use valkey_receiver::{Receiver, ReceiverSettings, SettleError};
 use valkey_testkit::TestServer;
 
@@ -149,6 +149,41 @@ async fn what_was_settled_stays_settled_where_the_default_user_is_off() {
     }
     assert!(soon("the end", receiver.drain()).await.unwrap().is_clean());
     bed.until_clean().await;
+}
+
+#[tokio::test]
+async fn a_settle_that_the_server_has_forgotten_is_delivered_again_although_its_consumer_lives() {
+    let bed = bed_on(TestServer::start().await.unwrap(), "rolled-back").await;
+    bed.push_numbers(2).await;
+    let receiver = bed.receiver(holding(5)).await;
+    let first = soon("a message", receiver.recv()).await.unwrap();
+    let second = soon("a message", receiver.recv()).await.unwrap();
+    let inflight = bed.keys.inflight(&bed.consumers().await[0]);
+    let settled = bed.ask(Command::new("HGET").key(inflight.as_str()).arg("1-1")).await.into_bytes().unwrap();
+    first.ack().await.unwrap();
+    // As after a restart with an older state: the settled one is in flight again, and the other one was not taken yet.
+    bed.ask(Command::new("HSET").key(inflight.as_str()).arg("1-1").arg(settled.clone())).await;
+    bed.ask(Command::new("HDEL").key(inflight.as_str()).arg("1-2")).await;
+    assert_eq!(soon("the settle", second.ack()).await, Err(SettleError::Uncertain));
+    // Also to one that has nothing to do.
+    for _ in 0..2 {
+        let again = soon("the first one", receiver.recv()).await.unwrap();
+        assert_eq!((again.message().payload_as::<u32>().unwrap(), again.crashes()), (1, 0));
+        again.ack().await.unwrap();
+        bed.ask(Command::new("HSET").key(inflight.as_str()).arg("1-1").arg(settled.clone())).await;
+    }
+    soon("the first one", receiver.recv()).await.unwrap().ack().await.unwrap();
+    // A field of somebody else's does not keep it reading.
+    bed.ask(Command::new("HSET").key(inflight.as_str()).arg("stranger").arg("x")).await;
+    bed.push_numbers(1).await;
+    soon("a new one", receiver.recv()).await.unwrap().ack().await.unwrap();
+    bed.ask(Command::new("CONFIG").arg("RESETSTAT")).await;
+    sleep(Duration::from_secs(3)).await;
+    let stats = bed.server.cli(&["INFO", "commandstats"]).await.unwrap();
+    let surveys = stats.lines().find(|line| line.starts_with("cmdstat_hkeys:")).unwrap_or_default();
+    assert!(surveys.is_empty() || surveys.contains("calls=1,"), "{surveys}");
+    let report = soon("the end", receiver.drain()).await.unwrap();
+    assert_eq!((report.acked, report.uncertain), (5, 1), "{report}");
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ struct Present {
     fields: HashSet<Field>,
     /// Those that we do not hold, oldest first.
     unknown: Vec<Claim>,
+    /// How many fields have no name of a claim; the number of the last take not counted.
+    strangers: usize,
 }
 
 /// Why the engine must start a new life.
@@ -70,8 +72,10 @@ impl Engine {
         let inflight = self.keys.inflight(&self.epoch.cid);
         let names = Command::new("HKEYS").key(inflight.as_str()).timeout(self.lease.patience(Instant::now()));
         let names = self.link.execute(names).await?.into_array()?;
+        let others = names.len();
         let fields: HashSet<Field> =
             names.into_iter().filter_map(|name| Field::parse(&name.into_bytes().ok()?)).collect();
+        let strangers = others.saturating_sub(fields.len() + 1);
         let mut unknown: Vec<Field> =
             fields.iter().copied().filter(|field| !self.held.contains(*field)).collect();
         unknown.sort_unstable();
@@ -89,13 +93,13 @@ impl Engine {
                 }
             }
         }
-        Ok(Present { fields, unknown: claims })
+        Ok(Present { fields, unknown: claims, strangers })
     }
 
     /// Settles that are still in flight were not carried out: again. Claims that we do not know were made by the take
     /// whose answer was lost: delivered now.
     fn reconcile(&mut self, unsure: Vec<Settle>, present: Present) {
-        let Present { fields, unknown } = present;
+        let Present { fields, unknown, strangers } = present;
         let settling: Vec<Field> = unsure.iter().map(|settle| settle.claim.field).collect();
         let (again, gone): (Vec<_>, Vec<_>) =
             unsure.into_iter().partition(|settle| fields.contains(&settle.claim.field));
@@ -110,6 +114,9 @@ impl Engine {
             let result = if rolled_back { Err(SettleError::Uncertain) } else { Ok(()) };
             settling::answer(&self.desk, settle, result);
         }
+        // Their handlers go on, and hear `Uncertain`; the messages are back where they came from.
+        self.held.retain(|field| fields.contains(&field));
+        self.strangers = strangers;
         let waiting = std::mem::replace(&mut self.pending, again);
         self.pending.extend(waiting);
         self.deliver(unknown);
