@@ -1,10 +1,11 @@
 #!/bin/sh
 # Gets a Valkey image when there is none: pulls the official one, or, where no registry answers, makes one of
-# Debian's packages, with the official image's conventions and name.
+# Debian's packages, with the official image's conventions and name. The same for Redis 7.0, to test against it.
 #
 # Usage: build-valkey-image.sh [SERIES]...
 #   SERIES  8.0 (default), 8.1, 9.1, or the Debian suite to take Valkey from (bookworm-backports, trixie, sid).
 #           What trixie and sid hold moves: the tags are made of the version really found.
+#           redis:7.0 is Redis (bookworm).
 #
 # Prints the name of each image on stdout, and what it does on stderr. Does nothing for an image that is there.
 #
@@ -16,17 +17,29 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 # shellcheck source=docker/lib.sh
 . "$here/lib.sh"
 
-repository=valkey/valkey
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-wanted='^(lib[^ ]*|zlib1g|valkey-server|valkey-sentinel|valkey-tools|util-linux|busybox-static)$'
 unwanted='(-perl|^libperl.*|^libgdbm.*|^libdb5.*)$'
-binaries='valkey-server valkey-sentinel valkey-cli valkey-benchmark valkey-check-aof valkey-check-rdb setpriv'
+
+# What to get: valkey or redis.
+choose() {
+    product=$1
+    server=$product-server
+    case $product in
+    valkey) repository=valkey/valkey title=Valkey variable=VALKEY ;;
+    redis) repository=redis title=Redis variable=REDIS ;;
+    esac
+    packages="$server $product-sentinel $product-tools util-linux busybox-static"
+    wanted="^(lib[^ ]*|zlib1g|$server|$product-sentinel|$product-tools|util-linux|busybox-static)\$"
+    binaries="$server $product-sentinel $product-cli $product-benchmark $product-check-aof $product-check-rdb setpriv"
+}
 
 suite_of() {
     case $1 in
     8.0) echo bookworm-backports ;;
     8.1) echo trixie ;;
     9.1) echo sid ;;
+    redis:7.0) echo bookworm ;;
+    redis:*) die "no Debian suite is known to hold Redis ${1#redis:}; known: 7.0" ;;
     [0-9]*) die "no Debian suite is known to hold Valkey $1; known: 8.0, 8.1, 9.1, or name a suite" ;;
     *) echo "$1" ;;
     esac
@@ -67,10 +80,11 @@ download() {
     [ -n "$mirror" ] || die "no configured mirror serves Debian $suite: $(tail -n 1 "$apt_root/update.log")"
 
     # Of everything the server would pull in only what it links to is wanted, not what only installs it.
-    private_apt apt-get -t "$suite" -s install --no-install-recommends valkey-server valkey-sentinel valkey-tools util-linux busybox-static \
+    # shellcheck disable=SC2086 # several packages
+    private_apt apt-get -t "$suite" -s install --no-install-recommends $packages \
         2>"$apt_root/resolve.log" | awk -v wanted="$wanted" -v unwanted="$unwanted" \
         '$1 == "Inst" && $2 ~ wanted && $2 !~ unwanted { sub(/^\(/, "", $3); print $2 "=" $3 }' >"$apt_root/packages"
-    grep -q '^valkey-server=' "$apt_root/packages" || die "Debian $suite has no valkey-server: $(tail -n 1 "$apt_root/resolve.log")"
+    grep -q "^$server=" "$apt_root/packages" || die "Debian $suite has no $server: $(tail -n 1 "$apt_root/resolve.log")"
     step "downloading $(wc -l <"$apt_root/packages") packages into $debs"
     rm -rf "$debs.new" && mkdir -p "$debs.new"
     # Kept from an earlier run: apt leaves a complete file alone.
@@ -116,17 +130,19 @@ assemble() {
     for applet in $("$tree/usr/bin/busybox" --list); do
         [ -e "$root/usr/bin/$applet" ] || ln -s busybox "$root/usr/bin/$applet"
     done
-    for package in valkey-server valkey-tools busybox-static util-linux libc6; do
+    for package in "$server" "$product-tools" busybox-static util-linux libc6; do
         [ -d "$tree/usr/share/doc/$package" ] || continue
         mkdir -p "$root/usr/share/doc/$package"
         cp -L "$tree/usr/share/doc/$package/copyright" "$root/usr/share/doc/$package/" 2>/dev/null || true
     done
-    [ -s "$root/usr/share/doc/valkey-server/copyright" ] || die "valkey-server comes without its copyright file"
-    printf 'root:x:0:0:root:/root:/bin/sh\nvalkey:x:999:999:valkey:/data:/bin/sh\n' >"$root/etc/passwd"
-    printf 'root:x:0:\nvalkey:x:999:\n' >"$root/etc/group"
+    [ -s "$root/usr/share/doc/$server/copyright" ] || die "$server comes without its copyright file"
+    printf 'root:x:0:0:root:/root:/bin/sh\n%s:x:999:999:%s:/data:/bin/sh\n' "$product" "$product" >"$root/etc/passwd"
+    printf 'root:x:0:\n%s:x:999:\n' "$product" >"$root/etc/group"
     mkdir -p "$root/root"
-    install -m 0755 "$here/valkey-entrypoint.sh" "$root/usr/local/bin/docker-entrypoint.sh"
-    version=$("$loader" --library-path "$libraries" "$tree/usr/bin/valkey-server" --version | sed -n 's/.* v=\([^ ]*\).*/\1/p')
+    # The same for both, up to the names.
+    sed "/^#/!{s/valkey/$product/g; s/VALKEY/$variable/g;}" "$here/valkey-entrypoint.sh" >"$root/usr/local/bin/docker-entrypoint.sh"
+    chmod 0755 "$root/usr/local/bin/docker-entrypoint.sh"
+    version=$("$loader" --library-path "$libraries" "$tree/usr/bin/$server" --version | sed -n 's/.* v=\([^ ]*\).*/\1/p')
     [ -n "$version" ] || die "the server does not say its version"
 }
 
@@ -139,22 +155,27 @@ import() {
     step "importing $repository:$version"
     docker import \
         --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
-        --change "ENV VALKEY_VERSION=$version" \
+        --change "ENV ${variable}_VERSION=$version" \
         --change 'ENTRYPOINT ["docker-entrypoint.sh"]' \
-        --change 'CMD ["valkey-server"]' \
+        --change "CMD [\"$server\"]" \
         --change 'EXPOSE 6379' \
         --change 'VOLUME /data' \
         --change 'WORKDIR /data' \
         --change "LABEL valkit.debian-suite=$suite" \
-        --message "valkey-server $version of Debian $suite" \
+        --message "$server $version of Debian $suite" \
         "$work/image.tar" "$repository:$version" >/dev/null
     docker tag "$repository:$version" "$repository:${version%.*}"
 }
 
 provide() {
     suite=$(suite_of "$1")
+    case $1 in
+    redis:*) choose redis ;;
+    *) choose valkey ;;
+    esac
     # A suite's name is no tag; what was built from it says so in a label.
     case $1 in
+    redis:*) image=$1 ;;
     [0-9]*) image=$repository:$1 ;;
     *) image=$(docker images --filter "label=valkit.debian-suite=$suite" --format '{{.Repository}}:{{.Tag}}' | sort | head -n 1) ;;
     esac
@@ -188,14 +209,14 @@ provide() {
     assemble
     import
     case $1 in
-    [0-9]*)
-        image_exists "$image" || die "Debian $suite holds Valkey $version by now, not $1 (built as $repository:$version)"
+    redis:* | [0-9]*)
+        image_exists "$image" || die "Debian $suite holds $title $version by now, not ${1#redis:} (built as $repository:$version)"
         ;;
     *) image=$repository:$version ;;
     esac
-    docker run --rm "$image" valkey-server --version >/dev/null || die "the new image does not run"
+    docker run --rm "$image" "$server" --version >/dev/null || die "the new image does not run"
     rm -rf "$work"
-    step "$image is ready (Debian's build of Valkey $version)"
+    step "$image is ready (Debian's build of $title $version)"
     echo "$image"
 }
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Entry point of the Valkey image that build-valkey-image.sh makes. Same conventions as the official image.
+# Entry point of the images made of Debian's packages. Same conventions as the official ones. What says valkey here says
+# redis in that of Redis.
 set -e
 
 # Only options, or a configuration file: they are meant for the server.
