@@ -10,8 +10,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::{run, workspace};
-use markdown::Document;
+use crate::{faults, run, workspace};
+
+pub(crate) use links::resolve;
+pub(crate) use markdown::Document;
 
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Args {
@@ -35,6 +37,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let checks = [
         workspace::report("links in documents", &links::check(&documents, &files)),
         workspace::report("Rust blocks of documents are compiled", &blocks::check(&documents, &files)?),
+        workspace::report("faults in the guarantees have tests", &faults::check(&documents)?),
         workspace::report("commands in documents exist", &commands::check(&documents)?),
         generated::compare(),
     ];

@@ -3,6 +3,7 @@
 //! ```text
 //! cargo xtask demo     a Valkey, a producer, three consumers, one of them killed: the books balance
 //! cargo xtask test     every test, against real Valkeys
+//! cargo xtask faults   every fault that the guarantees name, and what was lost: nothing
 //! cargo xtask ci       everything that must hold, step by step, with a table at the end
 //! ```
 //!
@@ -15,6 +16,7 @@ mod cli;
 mod demo;
 mod deny;
 mod docs;
+mod faults;
 mod image;
 mod layers;
 mod lua;

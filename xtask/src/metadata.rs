@@ -19,6 +19,19 @@ pub(crate) struct Package {
     pub(crate) name: String,
     pub(crate) dependencies: Vec<Dependency>,
     pub(crate) features: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    pub(crate) manifest_path: PathBuf,
+    #[serde(default)]
+    pub(crate) targets: Vec<Target>,
+}
+
+/// What cargo builds of a crate.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub(crate) struct Target {
+    /// `lib`, `bin`, `test`, `example` or `bench`.
+    pub(crate) kind: Vec<String>,
+    pub(crate) name: String,
+    pub(crate) src_path: PathBuf,
 }
 
 /// One line of a crate's manifest.

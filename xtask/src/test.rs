@@ -1,5 +1,6 @@
 //! Every test of the workspace, with what was skipped said at the end.
 
+mod heard;
 mod leftovers;
 
 use std::io::{Read, Write};
@@ -9,11 +10,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::faults::Afterwards;
 use crate::setup::{self, Valkey};
 use crate::{run, server};
 
+pub(crate) use heard::{Heard, Verdict};
+pub(crate) use leftovers::remove as remove_leftovers;
+
 /// After so long without a word the last one is repeated, so that a log shows where a run hangs.
-const SILENCE: Duration = Duration::from_mins(5);
+pub(crate) const SILENCE: Duration = Duration::from_mins(5);
 
 /// How long the output may stay open once cargo has ended.
 const LINGER: Duration = Duration::from_secs(5);
@@ -33,30 +38,63 @@ pub(crate) struct Args {
     rest: Vec<String>,
 }
 
-/// Runs the tests and fails if one fails.
+impl Args {
+    /// Whether every test is run, so that all that is promised can be judged.
+    fn is_all(&self) -> bool {
+        self.filter.is_none() && self.package.is_empty() && self.rest.is_empty()
+    }
+}
+
+/// Runs the tests and fails if one fails. Where all were run, the table of faults follows.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let valkey = setup::valkey(args.yes)?;
+    let valkey = valkey(args.yes)?;
+    let afterwards = if args.is_all() { Some(Afterwards::prepare()?) } else { None };
+    let mut cargo = command(args, &valkey);
+    if let Some(afterwards) = &afterwards {
+        afterwards.environment(&mut cargo);
+    }
+    let (succeeded, tally) = heard_of(&valkey, cargo)?;
+    let unbroken = match &afterwards {
+        Some(afterwards) => {
+            let (table, unbroken) = afterwards.table(&tally.heard)?;
+            print!("\n{table}");
+            unbroken
+        }
+        None => true,
+    };
+    print!("\n{}", tally.summary());
+    if !succeeded {
+        bail!("tests failed");
+    }
+    if !unbroken {
+        bail!("a promise was broken: see the table of faults");
+    }
+    if tally.passed + tally.failed == 0 {
+        bail!("no test ran: no name contains `{}`", args.filter.as_deref().unwrap_or_default());
+    }
+    Ok(())
+}
+
+/// The Valkey that tests run on.
+pub(crate) fn valkey(yes: bool) -> Result<Valkey> {
+    let valkey = setup::valkey(yes)?;
     run::step(format_args!("Valkey: {valkey}"));
     if let Valkey::Url(url) = &valkey
         && !server::reachable(url)
     {
         bail!("nothing answers at the host and port of VALKIT_TEST_URL");
     }
-    let cargo = command(args, &valkey);
+    Ok(valkey)
+}
+
+/// Runs a command of tests, and tidies up behind them.
+fn heard_of(valkey: &Valkey, cargo: Command) -> Result<(bool, Tally)> {
     run::step(run::shown(&cargo));
     let outcome = stream(cargo, std::io::stdout());
     if matches!(valkey, Valkey::Image(_)) {
         leftovers::remove();
     }
-    let (succeeded, tally) = outcome?;
-    print!("\n{}", tally.summary());
-    if !succeeded {
-        bail!("tests failed");
-    }
-    if tally.passed + tally.failed == 0 {
-        bail!("no test ran: no name contains `{}`", args.filter.as_deref().unwrap_or_default());
-    }
-    Ok(())
+    outcome
 }
 
 fn command(args: &Args, valkey: &Valkey) -> Command {
@@ -72,8 +110,21 @@ fn command(args: &Args, valkey: &Valkey) -> Command {
     if !args.rest.is_empty() {
         cargo.arg("--").args(&args.rest);
     }
-    valkey.offer_to(&mut cargo);
+    environment(valkey, &mut cargo);
     cargo
+}
+
+/// What was found here is what the tests use; they do not look again.
+pub(crate) fn environment(valkey: &Valkey, command: &mut Command) {
+    match valkey {
+        Valkey::Url(_) => {}
+        Valkey::Image(image) => {
+            command.env("VALKIT_TEST_ENGINE", "docker").env("VALKIT_TEST_IMAGE", image);
+        }
+        Valkey::Program(_) => {
+            command.env("VALKIT_TEST_ENGINE", "binary");
+        }
+    }
 }
 
 /// Runs the command, passing on its output as it comes, and counts what it reports.
@@ -177,12 +228,14 @@ struct Tally {
     suites: u32,
     failures: Vec<String>,
     skipped: Vec<String>,
+    heard: Heard,
 }
 
 impl Tally {
     /// Takes one line of the output of `cargo test`.
     fn line(&mut self, line: &str) {
         let line = line.trim();
+        self.heard.line(line);
         if let Some(counts) = line.strip_prefix("test result: ") {
             self.suites += 1;
             self.passed += number_before(counts, "passed");
