@@ -25,6 +25,15 @@ impl Credentials {
         }
     }
 
+    /// Those for the Sentinels, who are not logged in to unless it is said how.
+    pub(crate) fn of_sentinels(settings: &ConnectionSettings) -> Self {
+        Self {
+            username: settings.sentinel_username.clone(),
+            password: settings.sentinel_password.clone(),
+            password_file: None,
+        }
+    }
+
     /// User and password as the driver has to be given them.
     pub(crate) async fn read(&self) -> Result<(Option<String>, Option<String>), FredError> {
         let password = match &self.password_file {

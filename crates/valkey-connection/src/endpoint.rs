@@ -1,4 +1,4 @@
-//! Settings -> where the driver connects, and what errors call that place.
+//! Settings -> where to connect, and what errors call that place.
 
 use std::sync::Arc;
 
@@ -7,8 +7,17 @@ use fred::types::config::{ClusterDiscoveryPolicy, Server, ServerConfig};
 use crate::error::{Error, Origin};
 use crate::settings::{ConnectionSettings, Mode};
 
-/// The driver's idea of where to connect.
-pub(crate) fn server_config(settings: &ConnectionSettings) -> Result<ServerConfig, Error> {
+/// Where the server is.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// There.
+    Known(ServerConfig),
+    /// Where these say.
+    Asked { sentinels: Vec<Server>, service: String },
+}
+
+/// The place that the settings describe.
+pub(crate) fn place(settings: &ConnectionSettings) -> Result<Place, Error> {
     let mut servers = settings.address.iter().map(|url| match (url.host(), url.port()) {
         (Some(host), Some(port)) => Ok(Server::new_with_tls(
             host,
@@ -20,27 +29,23 @@ pub(crate) fn server_config(settings: &ConnectionSettings) -> Result<ServerConfi
     match settings.mode {
         Mode::Standalone => {
             let url = settings.first().ok_or_else(|| Error::configuration("no address is set"))?;
-            match url.path() {
-                Some(path) => Ok(ServerConfig::new_unix_socket(path)),
-                None => Ok(ServerConfig::Centralized {
-                    server: servers.next().expect("there is a first address")?,
-                }),
-            }
+            Ok(Place::Known(match url.path() {
+                Some(path) => ServerConfig::new_unix_socket(path),
+                None => ServerConfig::Centralized { server: servers.next().expect("there is a first address")? },
+            }))
         }
         // The cached routing table is asked besides the seeds, so that a cluster whose seeds are all replaced by and by
         // is still found.
-        Mode::Cluster => Ok(ServerConfig::Clustered {
+        Mode::Cluster => Ok(Place::Known(ServerConfig::Clustered {
             hosts: servers.collect::<Result<_, _>>()?,
             policy: ClusterDiscoveryPolicy::UseCache,
-        }),
-        Mode::Sentinel => Ok(ServerConfig::Sentinel {
-            hosts: servers.collect::<Result<_, _>>()?,
-            service_name: settings
+        })),
+        Mode::Sentinel => Ok(Place::Asked {
+            sentinels: servers.collect::<Result<_, _>>()?,
+            service: settings
                 .sentinel_service
                 .clone()
                 .ok_or_else(|| Error::configuration("mode `sentinel` needs `sentinel_service`"))?,
-            username: settings.sentinel_username.clone(),
-            password: settings.sentinel_password.as_ref().map(|password| password.expose().to_owned()),
         }),
     }
 }
@@ -66,18 +71,25 @@ mod tests {
 
     #[test]
     fn each_mode_has_its_form() {
+        let known = |settings: &ConnectionSettings| match place(settings) {
+            Ok(Place::Known(server)) => server,
+            other => panic!("{other:?}"),
+        };
         let one = ConnectionSettings::from_url("valkey://u:pw@h:1/0").unwrap();
-        assert!(server_config(&one).unwrap().is_centralized());
+        assert!(known(&one).is_centralized());
         assert_eq!(origin(&one).server, "valkey://h:1");
 
         let socket = ConnectionSettings::from_url("unix:///run/valkey.sock").unwrap();
-        assert!(server_config(&socket).unwrap().is_unix_socket());
+        assert!(known(&socket).is_unix_socket());
         assert_eq!(origin(&socket).server, "unix:///run/valkey.sock");
 
         let seeds = ConnectionSettings::default().address("a:1,valkey://b:2".parse().unwrap());
-        assert_eq!(server_config(&seeds.clone().mode(Mode::Cluster)).unwrap().hosts().len(), 2);
-        assert!(server_config(&seeds.clone().mode(Mode::Sentinel)).is_err(), "no service is named");
-        let sentinels = seeds.mode(Mode::Sentinel).sentinel_service(Some("orders".into()));
-        assert!(server_config(&sentinels).unwrap().is_sentinel());
+        assert_eq!(known(&seeds.clone().mode(Mode::Cluster)).hosts().len(), 2);
+        assert!(place(&seeds.clone().mode(Mode::Sentinel)).is_err(), "no service is named");
+        let asked = seeds.mode(Mode::Sentinel).sentinel_service(Some("orders".into()));
+        match place(&asked).unwrap() {
+            Place::Asked { sentinels, service } => assert_eq!((sentinels.len(), &*service), (2, "orders")),
+            Place::Known(server) => panic!("{server:?}"),
+        }
     }
 }

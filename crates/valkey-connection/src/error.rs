@@ -48,6 +48,8 @@ pub enum ErrorKind {
     TooLarge,
     /// The server is temporarily unable: loading, busy, slot moving, cluster down.
     Transient,
+    /// The server did it, but did not acknowledge in time that it is as safe as was asked for.
+    Unconfirmed,
     /// A key of another type sits under this name.
     WrongType,
 }
@@ -173,6 +175,11 @@ impl Error {
         self
     }
 
+    /// What happened, without who, where and what to do.
+    pub(crate) fn detail(&self) -> &str {
+        &self.inner.detail
+    }
+
     pub(crate) fn progress(&self) -> Progress {
         self.inner.progress
     }
@@ -198,6 +205,7 @@ impl Error {
                 | ErrorKind::StoreUnsafe
                 | ErrorKind::Timeout
                 | ErrorKind::Transient
+                | ErrorKind::Unconfirmed
         )
     }
 
@@ -263,6 +271,7 @@ impl ErrorKind {
             Self::Tls => "tls",
             Self::TooLarge => "too_large",
             Self::Transient => "transient",
+            Self::Unconfirmed => "unconfirmed",
             Self::WrongType => "wrong_type",
         }
     }
@@ -291,6 +300,9 @@ impl ErrorKind {
             Self::Tls => Some("check CA file, client certificate and server name"),
             Self::TooLarge => Some("send smaller values, or raise proto-max-bulk-len"),
             Self::Transient => Some("try again shortly"),
+            Self::Unconfirmed => {
+                Some("the primary has it; look at INFO replication and INFO persistence on the server")
+            }
             Self::WrongType => Some("another program uses this key; look at it with TYPE"),
         }
     }

@@ -52,7 +52,8 @@ impl Listener {
         let guard = stop.clone().drop_guard();
         let name = Arc::clone(&channel);
         tokio::spawn(async move {
-            stop.run_until_cancelled(listen(driver, name, subscription, sender)).await;
+            let listening = Box::pin(listen(driver, name, subscription, sender));
+            stop.run_until_cancelled(listening).await;
         });
         Ok(Self { bells, channel, _guard: guard })
     }
@@ -117,12 +118,17 @@ async fn listen(
         tracing::debug!(%error, channel = &*channel, "listening has to start again");
         let mut pause = Duration::from_millis(100);
         current = loop {
+            let believed = driver.believed();
             match Subscription::open(&driver, &channel).await {
                 Ok(subscription) => break subscription,
                 Err(error) => {
                     telemetry::store_error(&error);
-                    sleep(pause.mul_f64(rand::random_range(0.8..1.2))).await;
-                    pause = (pause * 2).min(Duration::from_secs(5));
+                    tokio::select! {
+                        () = sleep(pause.mul_f64(rand::random_range(0.8..1.2))) => {
+                            pause = (pause * 2).min(Duration::from_secs(5));
+                        }
+                        () = driver.until_elsewhere(believed) => {}
+                    }
                 }
             }
         };
@@ -157,6 +163,9 @@ async fn relay(
                     return error;
                 }
                 ring(bells, Bell::MaybeMissed);
+            }
+            () = current.link.over() => {
+                return Error::new(ErrorKind::Disconnected, crate::error::Progress::Unknown, "closed");
             }
             () = tokio::time::sleep_until(renewal) => {
                 if let Err(error) = current.renew(driver, channel).await {

@@ -12,9 +12,11 @@ use fred::interfaces::{ClientLike, ClusterInterface, EventInterface};
 use fred::types::config::{Options, Server};
 use fred::types::{ClientState, ClusterHash, CustomCommand, Value};
 use tokio::sync::broadcast;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 
+use super::board::Primary;
 use super::errors;
 use crate::arg::Arg;
 use crate::error::{Error, ErrorKind, Origin, Progress};
@@ -25,15 +27,28 @@ use crate::settings::ConnectionSettings;
 /// How much longer than the driver's own timer ours runs: it only speaks when the driver's does not.
 const GRACE: Duration = Duration::from_millis(50);
 /// Between two rounds of looking for the node that has a slot.
-const REDIRECT_PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const REDIRECT_PAUSE: Duration = Duration::from_millis(20);
 
 /// One driver client and its task. Dropping it breaks its sockets at once.
 pub(crate) struct Link {
     client: Client,
-    task: JoinHandle<Result<(), FredError>>,
+    task: AbortHandle,
+    /// Cancelled when the task has ended.
+    over: CancellationToken,
+    /// Whom the Sentinels named when it was made.
+    primary: Option<Primary>,
     origin: Arc<Origin>,
     clustered: bool,
     in_flight: AtomicUsize,
+}
+
+/// Whether a lost connection is made again in its place.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Returns {
+    /// By the driver.
+    ToItsAddress,
+    /// The address may be another server's by now.
+    Never,
 }
 
 /// What goes to the driver.
@@ -77,6 +92,7 @@ impl Link {
         origin: &Arc<Origin>,
         clustered: bool,
         limit: Duration,
+        returns: Returns,
     ) -> Result<Self, Error> {
         // What `init()` does, but with the task owned from the first moment on: a connect that is dropped half-way
         // must not leave a task behind that succeeds later and lives for ever. The first poll subscribes to the news.
@@ -85,8 +101,13 @@ impl Link {
             async move { client.wait_for_connect().await }
         });
         let early = std::future::poll_fn(|context| Poll::Ready(ready.as_mut().poll(context))).await;
+        let losses = client.error_rx();
+        let over = CancellationToken::new();
+        let running = client.connect();
         let link = Self {
-            task: client.connect(),
+            task: running.abort_handle(),
+            over: over.clone(),
+            primary: None,
             client,
             origin: Arc::clone(origin),
             clustered,
@@ -97,7 +118,11 @@ impl Link {
             Poll::Pending => timeout(limit + GRACE, ready).await,
         };
         match connected {
-            Ok(Ok(())) => Ok(link),
+            Ok(Ok(())) => {
+                let losses = (returns == Returns::Never).then_some(losses);
+                tokio::spawn(attend(running, losses, over));
+                Ok(link)
+            }
             Ok(Err(error)) => Err(errors::of_connect(&error)),
             Err(_elapsed) => Err(Error::new(
                 ErrorKind::Timeout,
@@ -131,6 +156,34 @@ impl Link {
         Ok(())
     }
 
+    /// Asks whether this is a primary. Where the user may ask neither way, the word of whoever sent us here has to do.
+    ///
+    /// # Errors
+    /// It is none, or there was no answer.
+    pub(super) async fn check_primary(&self, limit: Duration) -> Result<(), Error> {
+        let role = self.call(Request::internal("ROLE", Vec::new(), limit)).await;
+        let role = match role.and_then(Reply::into_array) {
+            Ok(parts) => parts.into_iter().next().map(Reply::into_string).transpose()?.unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::Denied => {
+                let info = Request::internal("INFO", vec![Arg::from_static("replication")], limit);
+                match self.call(info).await.and_then(Reply::into_string) {
+                    Ok(text) => {
+                        let role = text.lines().find_map(|line| line.strip_prefix("role:"));
+                        role.unwrap_or_default().trim().to_owned()
+                    }
+                    Err(error) if error.kind() == ErrorKind::Denied => return Ok(()),
+                    Err(error) => return Err(error.with_progress(Progress::NotSent)),
+                }
+            }
+            Err(error) => return Err(error.with_progress(Progress::NotSent)),
+        };
+        if role == "master" {
+            return Ok(());
+        }
+        let detail = format!("the Sentinels name a server whose role is `{role}`");
+        Err(Error::new(ErrorKind::RoleChange, Progress::NotSent, detail).with_origin(&self.origin))
+    }
+
     fn on_every_node(
         &self,
         request: &Request,
@@ -161,6 +214,30 @@ impl Link {
     /// Breaks the sockets at once; whoever waits on them gets an error.
     pub(crate) fn cut(&self) {
         self.task.abort();
+    }
+
+    /// Waits until nothing can be answered any more.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(crate) async fn over(&self) {
+        self.over.cancelled().await;
+    }
+
+    /// Whom the Sentinels named when it was made.
+    pub(crate) fn primary(&self) -> Option<&Primary> {
+        self.primary.as_ref()
+    }
+
+    /// Ends the link as soon as the Sentinels name another primary.
+    pub(super) fn leave_with(&mut self, primary: Primary, other: impl Future<Output = ()> + Send + 'static) {
+        self.primary = Some(primary);
+        let (over, task) = (self.over.clone(), self.task.clone());
+        tokio::spawn(async move {
+            if over.run_until_cancelled(other).await.is_some() {
+                task.abort();
+            }
+        });
     }
 
     pub(crate) fn in_flight(&self) -> usize {
@@ -277,7 +354,7 @@ impl Link {
     }
 
     /// The primaries that do not own the request's slot as far as we know.
-    fn other_nodes(&self, request: &Request) -> impl Iterator<Item = Option<Server>> + use<> {
+    pub(crate) fn other_nodes(&self, request: &Request) -> impl Iterator<Item = Option<Server>> + use<> {
         let routing = self.client.cached_cluster_state();
         let slot = request.slot;
         routing
@@ -297,6 +374,28 @@ impl Link {
         // QUIT first waits for everything in flight, which on a dead link never ends.
         let _ = timeout(Duration::from_millis(500), self.client.quit()).await;
         self.task.abort();
+    }
+}
+
+/// Waits for the end of a driver's task, and brings it about with the first loss where it must not come back by itself.
+async fn attend(
+    mut running: JoinHandle<Result<(), FredError>>,
+    losses: Option<broadcast::Receiver<(FredError, Option<Server>)>>,
+    over: CancellationToken,
+) {
+    let _told = over.drop_guard();
+    let lost = async {
+        match losses {
+            Some(mut losses) => drop(losses.recv().await),
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = &mut running => {}
+        () = lost => {
+            running.abort();
+            let _ = running.await;
+        }
     }
 }
 

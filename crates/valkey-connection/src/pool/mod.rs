@@ -47,6 +47,8 @@ pub(crate) struct Slot {
 pub(crate) enum Cause {
     /// The server wants another login.
     Auth,
+    /// It broke, or belongs to a primary that is none any more, and does not come back by itself.
+    Lost,
     /// There was none.
     Missing,
     /// The node is not the primary any more.
@@ -59,6 +61,7 @@ impl Cause {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Auth => "auth",
+            Self::Lost => "lost",
             Self::Missing => "missing",
             Self::RoleChange => "role_change",
             Self::Watchdog => "watchdog",

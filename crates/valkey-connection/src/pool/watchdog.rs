@@ -11,6 +11,9 @@ use crate::driver::Link;
 use crate::error::ErrorKind;
 use crate::telemetry;
 
+/// Between the first two tries to connect; doubled with each, to some seconds.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
 /// Keeps one slot filled with a link that answers, until the pool is closed.
 pub(super) async fn keep_filled(pool: Arc<Pool>, at: usize) {
     let closed = pool.closed.clone();
@@ -70,6 +73,13 @@ async fn observe(pool: &Pool, slot: &Slot, link: &Link) -> Cause {
                 link.introduce(settings).await;
                 continue;
             }
+            () = link.over() => {
+                return match link.primary() {
+                    None => Cause::Watchdog,
+                    believed if pool.driver.believed().as_ref() == believed => Cause::Lost,
+                    Some(_) => Cause::RoleChange,
+                };
+            }
             () = slot.suspicion.notified() => {}
             () = sleep_until(next_probe) => {}
         }
@@ -105,12 +115,13 @@ async fn observe(pool: &Pool, slot: &Slot, link: &Link) -> Cause {
 /// Puts a fresh link into the slot, trying until it works. Ends early when the old one has come back by itself.
 async fn replace(pool: &Pool, slot: &Slot, cause: Cause) {
     let settings = pool.driver.settings();
-    let mut pause = Duration::from_millis(100);
+    let mut pause = FIRST_PAUSE;
     if cause != Cause::Missing {
         // After an outage many processes come back at the same time.
         sleep(pause.mul_f64(rand::random())).await;
     }
     loop {
+        let believed = pool.driver.believed();
         match pool.driver.connect().await {
             Ok(link) => {
                 let old = slot.link.swap(Some(Arc::new(link)));
@@ -129,8 +140,10 @@ async fn replace(pool: &Pool, slot: &Slot, cause: Cause) {
                 // The server logs every refused login, and only a person can make the next one succeed.
                 let longest = if error.kind() == ErrorKind::Auth { 10 } else { 5 };
                 *slot.lock_error() = Some(error);
-                sleep(jittered(pause)).await;
-                pause = (pause * 2).min(Duration::from_secs(longest));
+                tokio::select! {
+                    () = sleep(jittered(pause)) => pause = (pause * 2).min(Duration::from_secs(longest)),
+                    () = pool.driver.until_elsewhere(believed) => pause = FIRST_PAUSE,
+                }
             }
         }
         if cause == Cause::Watchdog
@@ -147,7 +160,7 @@ async fn replace(pool: &Pool, slot: &Slot, cause: Cause) {
 
 /// A link that answers may finish what is in flight; a dead one is cut at once, so that its callers learn of it.
 fn retire(old: Arc<Link>, cause: Cause, patience: Duration) {
-    if cause == Cause::Watchdog {
+    if matches!(cause, Cause::Watchdog | Cause::Lost) || old.is_finished() {
         old.cut();
         return;
     }
