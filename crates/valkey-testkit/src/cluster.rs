@@ -1,23 +1,23 @@
 //! A cluster for tests.
 
+mod builder;
+mod failover;
 mod migration;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::{TestServer, TestServerBuilder, TestkitError, runtime};
+use crate::{TestServer, TestServerBuilder, TestkitError, poll};
 
+pub use builder::TestClusterBuilder;
 pub use migration::SlotMigration;
 
 const SLOTS: usize = 16_384;
 
-/// Meeting, agreeing on epochs and telling each other takes some seconds on a small machine.
-const FORMATION: Duration = Duration::from_mins(1);
-const POLL: Duration = Duration::from_millis(50);
-
-/// Several primaries that share the 16,384 slots. Dropping it ends them all.
+/// Several primaries that share the 16,384 slots, with replicas that take over if asked for. Dropping it ends them
+/// all.
 ///
 /// ```no_run
 /// # async fn f() -> Result<(), valkey_testkit::TestkitError> {
@@ -28,6 +28,10 @@ const POLL: Duration = Duration::from_millis(50);
 /// let slot = cluster.slot_of("{q}x").await?;
 /// let to = (cluster.owner_of(slot).await? + 1) % 3;
 /// cluster.migrate_slot(slot, to).await?;
+///
+/// let cluster = TestCluster::builder().primaries(3).replicas(1).start().await?;
+/// cluster.nodes()[0].kill().await?;
+/// cluster.wait_until_writable(std::time::Duration::from_secs(30)).await?;
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
@@ -37,15 +41,20 @@ pub struct TestCluster {
 
 /// Making it.
 impl TestCluster {
+    /// A cluster of three primaries without replicas, unless told otherwise.
+    pub fn builder() -> TestClusterBuilder {
+        TestClusterBuilder::default()
+    }
+
     /// Starts a cluster of so many primaries, without replicas, and waits until all of them can be written to.
     ///
     /// # Errors
-    /// As [`TestServerBuilder::start`]; [`TestkitError::Timeout`] when the nodes do not come together in a minute.
+    /// As [`TestClusterBuilder::start`].
     ///
     /// # Cancel safety
     /// Nodes that were started are ended when it is no longer awaited.
     pub async fn start(primaries: usize) -> Result<Self, TestkitError> {
-        Self::start_with(primaries, TestServer::builder()).await
+        Self::builder().primaries(primaries).start().await
     }
 
     /// Starts a cluster of nodes that are all like `node`: with TLS, users or an append-only file.
@@ -53,36 +62,14 @@ impl TestCluster {
     /// # Errors
     /// As [`start`](Self::start).
     pub async fn start_with(primaries: usize, node: TestServerBuilder) -> Result<Self, TestkitError> {
-        if primaries == 0 {
-            return Err(TestkitError::Invalid("a cluster needs a primary".to_owned()));
-        }
-        let node = node.cluster()?;
-        let starting = (0..primaries).map(|_| node.clone().start());
-        let nodes = futures::future::try_join_all(starting).await?;
-        let cluster = Self { nodes };
-        cluster.join().await?;
-        Ok(cluster)
-    }
-
-    async fn join(&self) -> Result<(), TestkitError> {
-        let count = self.nodes.len();
-        for (number, node) in self.nodes.iter().enumerate() {
-            let (first, last) = (number * SLOTS / count, (number + 1) * SLOTS / count - 1);
-            node.cli(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]).await?;
-            // Else the nodes find out by collisions which of them is the newer one.
-            node.cli(&["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()]).await?;
-        }
-        for other in &self.nodes[1..] {
-            let (host, port) = other.host_and_port();
-            self.nodes[0].cli(&["CLUSTER", "MEET", &host, &port, &other.bus_port()]).await?;
-        }
-        self.wait_until_ok(FORMATION).await
+        Self::builder().primaries(primaries).node(node).start().await
     }
 }
 
 /// Where it is.
 impl TestCluster {
-    /// Its nodes. Each can be killed, paused and restarted like any [`TestServer`].
+    /// Its nodes: the first primaries, then the first replicas, in the order of their primaries, all first ones before
+    /// the second. Their numbers stay, their roles may change. Each can be killed, paused and restarted like any [`TestServer`].
     pub fn nodes(&self) -> &[TestServer] {
         &self.nodes
     }
@@ -150,9 +137,9 @@ impl TestCluster {
     /// Which of [`nodes`](Self::nodes) holds a slot now.
     ///
     /// # Errors
-    /// As [`TestServer::cli`]; [`TestkitError::Invalid`] when none does.
+    /// As [`TestServer::cli`]; [`TestkitError::Invalid`] when none does that answers.
     pub async fn owner_of(&self, slot: u16) -> Result<usize, TestkitError> {
-        for (number, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.is_running()) {
+        for (number, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.answers()) {
             // Each knows its own slots best; what it knows of others may be old.
             let nodes = node.cli(&["CLUSTER", "NODES"]).await?;
             let own = nodes.lines().find(|line| line.contains("myself")).unwrap_or_default();
@@ -194,27 +181,21 @@ impl TestCluster {
         what: &str,
         until: impl Fn(&str) -> bool,
     ) -> Result<(), TestkitError> {
-        let deadline = Instant::now() + limit;
-        for node in self.nodes.iter().filter(|node| node.is_running()) {
-            loop {
-                let info = node.cli(&["CLUSTER", "INFO"]).await?;
-                if until(&info) {
-                    break;
+        poll::wait(limit, what, async || {
+            for node in self.nodes.iter().filter(|node| node.answers()) {
+                let info = node.cli(&["CLUSTER", "INFO"]).await.map_err(|error| error.to_string())?;
+                if !until(&info) {
+                    let last = info.lines().take(6).collect::<Vec<_>>();
+                    return Err(format!("{} says {last:?}", node.address()));
                 }
-                if Instant::now() >= deadline {
-                    let last =
-                        format!("{} says {:?}", node.address(), info.lines().take(6).collect::<Vec<_>>());
-                    return Err(TestkitError::Timeout { what: what.to_owned(), waited: limit, last });
-                }
-                // On the testkit's clock: the test's own may be paused.
-                runtime::run(tokio::time::sleep(POLL)).await;
             }
-        }
-        Ok(())
+            Ok(())
+        })
+        .await
     }
 
     fn any(&self) -> &TestServer {
-        self.nodes.iter().find(|node| node.is_running()).unwrap_or(&self.nodes[0])
+        self.nodes.iter().find(|node| node.answers()).unwrap_or(&self.nodes[0])
     }
 }
 

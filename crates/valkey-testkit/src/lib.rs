@@ -82,6 +82,7 @@ mod error;
 mod figures;
 mod name;
 mod place;
+mod poll;
 mod port;
 mod proxy;
 mod replication;
@@ -92,7 +93,7 @@ mod supervisor;
 mod tls;
 
 pub use builder::TestServerBuilder;
-pub use cluster::{SlotMigration, TestCluster};
+pub use cluster::{SlotMigration, TestCluster, TestClusterBuilder};
 pub use error::TestkitError;
 pub use figures::Figures;
 pub use name::unique_name;

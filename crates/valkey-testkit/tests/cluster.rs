@@ -66,6 +66,39 @@ async fn a_cluster_speaks_tls_to_itself_and_asks_for_passwords() {
 }
 
 #[tokio::test]
+async fn a_replica_takes_over_from_a_primary_that_died() {
+    let node = TestServer::builder().append_only(true).password("s3cret");
+    let cluster = TestCluster::builder().primaries(3).replicas(1).node(node).start().await.unwrap();
+    assert_eq!(cluster.nodes().len(), 6);
+    for primary in 0..3 {
+        assert_eq!(cluster.replicas_of(primary).await.unwrap(), [primary + 3]);
+    }
+    let slot = cluster.slot_of("{q}").await.unwrap();
+    let old = cluster.owner_of(slot).await.unwrap();
+    // On the primary's own connection, so that WAIT knows what was written.
+    let wrote = cluster.nodes()[old].cli_raw(&[], "SET {q}a 1\nWAIT 1 10000\n").await.unwrap();
+    assert_eq!(String::from_utf8(wrote).unwrap(), "OK\n1");
+    cluster.nodes()[old].kill().await.unwrap();
+    cluster.wait_until_writable(Duration::from_secs(40)).await.unwrap();
+    let new = cluster.owner_of(slot).await.unwrap();
+    assert_eq!(new, old + 3);
+    assert_eq!(cluster.cli(&["GET", "{q}a"]).await.unwrap(), "1");
+    assert_eq!(cluster.cli(&["SET", "{q}b", "1"]).await.unwrap(), "OK");
+
+    // The old one comes back as a replica, and slots still move.
+    cluster.nodes()[old].restart().await.unwrap();
+    cluster.wait_until_ok(Duration::from_secs(40)).await.unwrap();
+    while cluster.replicas_of(new).await.unwrap() != [old] {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let to = (old + 1) % 3;
+    cluster.migrate_slot(slot, to).await.unwrap();
+    assert_eq!(cluster.owner_of(slot).await.unwrap(), to);
+    assert_eq!(cluster.cli(&["GET", "{q}b"]).await.unwrap(), "1");
+    cluster.wait_until_writable(Duration::from_secs(10)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_cluster_of_none_is_refused() {
     assert!(matches!(TestCluster::start(0).await, Err(TestkitError::Invalid(_))));
 }

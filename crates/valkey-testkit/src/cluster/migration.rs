@@ -93,7 +93,8 @@ impl SlotMigration<'_> {
         // The new owner first: the other way round nobody would hold the slot for a moment.
         let others = (0..nodes.len()).filter(|number| *number != self.to);
         for number in std::iter::once(self.to).chain(others) {
-            if nodes[number].is_running() {
+            // Replicas hear of it from their primaries.
+            if nodes[number].answers() && nodes[number].cli(&["ROLE"]).await?.starts_with("master") {
                 nodes[number].cli(&["CLUSTER", "SETSLOT", &slot, "NODE", &owner]).await?;
             }
         }

@@ -1,17 +1,15 @@
 //! Who is the primary, and who follows it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::join_all;
 
 use super::TestReplication;
-use crate::{TestServer, TestkitError, runtime};
+use crate::TestkitError;
+use crate::poll::{ask, field, wait};
 
 /// Loading and copying on a busy machine takes a while.
 const SYNC: Duration = Duration::from_mins(1);
-const POLL: Duration = Duration::from_millis(50);
-/// One that does not answer in this time has been paused or cut off meanwhile, and is not counted.
-const ANSWER: Duration = Duration::from_secs(2);
 
 /// Roles.
 impl TestReplication {
@@ -53,7 +51,7 @@ impl TestReplication {
     /// [`wait_synced`](Self::wait_synced).
     ///
     /// # Errors
-    /// As [`TestServer::cli`]; [`TestkitError::Invalid`] with sentinels, which undo what others do: see
+    /// As [`TestServer::cli`](crate::TestServer::cli); [`TestkitError::Invalid`] with sentinels, which undo what others do: see
     /// [`failover`](Self::failover).
     pub async fn promote(&self, server: usize) -> Result<(), TestkitError> {
         if !self.sentinels.is_empty() {
@@ -76,7 +74,7 @@ impl TestReplication {
     /// lost once it has synchronised.
     ///
     /// # Errors
-    /// As [`TestServer::cli`].
+    /// As [`TestServer::cli`](crate::TestServer::cli).
     pub async fn follow(&self, server: usize, primary: usize) -> Result<(), TestkitError> {
         let (replica, primary) = (self.server(server)?, self.server(primary)?);
         let (host, port) = match self.links.get(server) {
@@ -132,48 +130,6 @@ impl TestReplication {
     }
 }
 
-/// What a server answers to this, if it does.
-pub(super) async fn ask(server: &TestServer, command: &[&str]) -> Option<String> {
-    if !server.answers() {
-        return None;
-    }
-    within(ANSWER, server.cli(command)).await?.ok()
-}
-
-/// Asks again until it is fine, or says what was wrong last.
-pub(super) async fn wait<T>(
-    limit: Duration,
-    what: &str,
-    mut attempt: impl AsyncFnMut() -> Result<T, String>,
-) -> Result<T, TestkitError> {
-    let deadline = Instant::now() + limit;
-    loop {
-        match attempt().await {
-            Ok(found) => return Ok(found),
-            Err(last) if Instant::now() >= deadline => {
-                return Err(TestkitError::Timeout { what: what.to_owned(), waited: limit, last });
-            }
-            // On the testkit's clock: the test's own may be paused.
-            Err(_) => runtime::run(tokio::time::sleep(POLL)).await,
-        }
-    }
-}
-
-/// Like [`tokio::time::timeout`], on the testkit's clock.
-async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-    let late = runtime::run(tokio::time::sleep(limit));
-    tokio::select! {
-        done = work => Some(done),
-        () = late => None,
-    }
-}
-
-/// The value of a field of `INFO`; empty when it is not there.
-fn field<'a>(info: &'a str, name: &str) -> &'a str {
-    let value = |line: &'a str| line.strip_prefix(name)?.strip_prefix(':');
-    info.lines().find_map(value).unwrap_or_default().trim_end()
-}
-
 /// How far a server is in the history of its primary.
 fn offset(info: &str) -> u64 {
     let replica = field(info, "slave_repl_offset");
@@ -186,9 +142,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_of_info_are_found_by_their_whole_name() {
-        let info = "role:slave\r\nslave_repl_offset:7\r\nmaster_repl_offset:9\r\n";
-        assert_eq!((field(info, "role"), field(info, "repl_offset"), offset(info)), ("slave", "", 7));
+    fn a_replica_is_as_far_as_it_has_applied() {
+        assert_eq!(offset("role:slave\r\nslave_repl_offset:7\r\nmaster_repl_offset:9\r\n"), 7);
         assert_eq!(offset("role:master\r\nmaster_repl_offset:9\r\n"), 9);
     }
 }

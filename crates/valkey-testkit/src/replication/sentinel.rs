@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::TestReplication;
-use super::roles::{ask, wait};
+use crate::poll::{ask, wait};
 use crate::{TestServer, TestkitError};
 
 /// Finding each other takes them some seconds.
