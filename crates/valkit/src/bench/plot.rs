@@ -11,14 +11,17 @@ const SIZE: (u32, u32) = (840, 440);
 const COLOURS: [RGBColor; 4] =
     [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115), RGBColor(120, 120, 120)];
 
-/// What is to be drawn; both axes are logarithmic.
+/// Room for the names of the curves below the lowest point, as a factor.
+const LEGEND: f64 = 8.0;
+
+/// What is to be drawn: places in a row, and a logarithmic scale for what was measured there.
 pub(crate) struct Plot<'a> {
-    pub(crate) title: &'a str,
     pub(crate) x: &'a str,
     pub(crate) y: &'a str,
-    /// How a place on the x axis is written.
-    pub(crate) label: &'a dyn Fn(f64) -> String,
-    pub(crate) curves: Vec<(&'a str, Vec<(f64, f64)>)>,
+    /// What stands below each place.
+    pub(crate) places: Vec<String>,
+    /// A name, and a figure for each place.
+    pub(crate) curves: Vec<(&'a str, Vec<f64>)>,
 }
 
 // === impl Plot ===
@@ -29,29 +32,31 @@ impl Plot<'_> {
     }
 
     fn draw(&self, file: &Path) -> Result<(), Box<dyn std::error::Error>> {
-        let places: Vec<(f64, f64)> = self.curves.iter().flat_map(|(_, points)| points).copied().collect();
-        let Some((x, y)) = bounds(&places) else { return Err("there is nothing to draw".into()) };
+        let Some((low, high)) = bounds(&self.curves) else { return Err("there is nothing to draw".into()) };
+        let last = i32::try_from(self.places.len())? - 1;
         let root = SVGBackend::new(file, SIZE).into_drawing_area();
         root.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(&root)
-            .caption(self.title, ("sans-serif", 20))
-            .margin(16)
+            .margin(20)
             .x_label_area_size(44)
             .y_label_area_size(84)
-            .build_cartesian_2d((x.0..x.1).log_scale(), (y.0..y.1).log_scale())?;
+            .build_cartesian_2d(0..last, (low..high).log_scale())?;
+        let place = |at: &i32| usize::try_from(*at).ok().and_then(|at| self.places.get(at)).cloned();
         chart
             .configure_mesh()
             .light_line_style(WHITE)
             .bold_line_style(RGBColor(225, 225, 225))
             .x_desc(self.x)
             .y_desc(self.y)
-            .x_label_formatter(&|value| (self.label)(*value))
+            .x_labels(self.places.len())
+            .x_label_formatter(&|at| place(at).unwrap_or_default())
             .y_label_formatter(&|value| short(*value))
             .label_style(("sans-serif", 14))
             .draw()?;
-        for ((name, points), colour) in self.curves.iter().zip(COLOURS) {
+        for ((name, figures), colour) in self.curves.iter().zip(COLOURS) {
+            let points: Vec<(i32, f64)> = (0..).zip(figures.iter().copied()).collect();
             chart
-                .draw_series(LineSeries::new(points.clone(), colour.stroke_width(2)))?
+                .draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))?
                 .label(*name)
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
             chart.draw_series(points.iter().map(|point| Circle::new(*point, 4, colour.filled())))?;
@@ -68,16 +73,12 @@ impl Plot<'_> {
     }
 }
 
-/// The smallest and largest of both coordinates, with a margin; `None` without points.
-fn bounds(places: &[(f64, f64)]) -> Option<((f64, f64), (f64, f64))> {
-    let span = |values: &mut dyn Iterator<Item = f64>, margin: f64| {
-        let (low, high) =
-            values.fold((f64::INFINITY, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
-        (low.is_finite() && high > 0.0).then_some((low / margin, high * margin))
-    };
-    let x = span(&mut places.iter().map(|place| place.0), 1.15)?;
-    let y = span(&mut places.iter().map(|place| place.1), 1.6)?;
-    Some((x, y))
+/// The smallest and the largest figure, with room around; `None` without figures.
+fn bounds(curves: &[(&str, Vec<f64>)]) -> Option<(f64, f64)> {
+    let figures = curves.iter().flat_map(|(_, figures)| figures).filter(|figure| figure.is_finite());
+    let (low, high) =
+        figures.fold((f64::INFINITY, 0.0_f64), |(low, high), figure| (low.min(*figure), high.max(*figure)));
+    (low.is_finite() && low > 0.0).then_some((low / LEGEND, high * 1.6))
 }
 
 /// 12 k instead of 12000.
@@ -107,16 +108,15 @@ mod tests {
         std::fs::create_dir_all(&directory).expect("the directory for temporary files can be written to");
         let file = directory.join("plot.svg");
         let plot = Plot {
-            title: "rates",
             x: "consumers",
             y: "messages/s",
-            label: &|x| format!("{x}"),
-            curves: vec![("ours", vec![(1.0, 10.0), (8.0, 80.0)]), ("theirs", vec![(1.0, 5.0), (8.0, 6.0)])],
+            places: vec!["1".to_owned(), "8".to_owned(), "sixty-four".to_owned()],
+            curves: vec![("ours", vec![10.0, 80.0, 200.0]), ("theirs", vec![5.0, 6.0, 6.5])],
         };
         assert!(plot.save(&file).is_ok());
         let text = std::fs::read_to_string(&file).expect("it was just written");
         let _ = std::fs::remove_dir_all(&directory);
-        for word in ["<svg", "rates", "consumers", "ours", "theirs", "polyline"] {
+        for word in ["<svg", "consumers", "messages/s", "sixty-four", "ours", "theirs", "polyline"] {
             assert!(text.contains(word), "no {word}");
         }
     }

@@ -97,11 +97,6 @@ impl Axis {
         }
     }
 
-    /// Where `place` is on a logarithmic axis, which has no zero.
-    pub(super) fn x(self, place: f64) -> f64 {
-        if self == Self::Distance { place + 0.05 } else { place }
-    }
-
     pub(super) const fn curves(self) -> &'static [Curve] {
         match self {
             Self::Producers => &[RAW_SEND, SEND, SEND_SINGLY],

@@ -109,8 +109,8 @@ impl Report {
             text += "\n";
             text += &output.table(
                 &[
-                    Column::right(axis, |line: &Line| line.label.clone()),
-                    Column::left("way", |line| line.curve.to_owned()),
+                    Column::left("way", |line: &Line| line.curve.to_owned()),
+                    Column::right(axis, |line| line.label.clone()),
                     Column::right("messages/s", |line| format!("{:.0}", line.messages_a_second)),
                     Column::right("MB/s", |line| format!("{:.1}", line.megabytes_a_second)),
                     Column::right("server CPU us", |line| format!("{:.2}", line.server_cpu_us_a_message)),
@@ -129,19 +129,24 @@ impl Report {
                 continue;
             }
             let by_bytes = *kind == Axis::Size;
-            let curve = |name: &'static str| {
-                let points = lines.iter().filter(|line| line.curve == name).map(|line| {
-                    let y = if by_bytes { line.megabytes_a_second } else { line.messages_a_second };
-                    (kind.x(line.place), y)
-                });
-                (name, points.collect())
+            let figures = |name: &'static str| {
+                let lines = lines.iter().filter(move |line| line.curve == name);
+                lines.map(move |line| if by_bytes { line.megabytes_a_second } else { line.messages_a_second })
             };
+            let first = kind.curves().first().map_or("", |curve| curve.name);
             let plot = Plot {
-                title: axis,
                 x: kind.unit(),
                 y: if by_bytes { "MB/s" } else { "messages/s" },
-                label: &|x| kind.label(x),
-                curves: kind.curves().iter().map(|known| curve(known.name)).collect(),
+                places: lines
+                    .iter()
+                    .filter(|line| line.curve == first)
+                    .map(|line| line.label.clone())
+                    .collect(),
+                curves: kind
+                    .curves()
+                    .iter()
+                    .map(|curve| (curve.name, figures(curve.name).collect()))
+                    .collect(),
             };
             plot.save(&directory.join(format!("{axis}.svg")))?;
         }
