@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::arg::Arg;
+use crate::arguments::argument_setters;
 use crate::error::Error;
 
 /// One command for the server.
@@ -26,52 +27,13 @@ pub struct Command {
     timeout: Option<Duration>,
 }
 
+argument_setters!(Command);
+
 impl Command {
     /// A command by name, without arguments.
     pub fn new(name: &'static str) -> Self {
         let args = name.split_ascii_whitespace().skip(1).map(Arg::from_static).collect();
         Self { name, args, first_key: None, timeout: None }
-    }
-
-    /// Appends a key. The first key routes the command in a cluster.
-    pub fn key(mut self, key: impl Into<Arg>) -> Self {
-        self.first_key.get_or_insert(self.args.len());
-        self.args.push(key.into());
-        self
-    }
-
-    /// Appends several keys.
-    pub fn keys<I>(mut self, keys: I) -> Self
-    where
-        I: IntoIterator,
-        I::Item: Into<Arg>,
-    {
-        for key in keys {
-            self = self.key(key);
-        }
-        self
-    }
-
-    /// Appends an argument.
-    pub fn arg(mut self, arg: impl Into<Arg>) -> Self {
-        self.args.push(arg.into());
-        self
-    }
-
-    /// Appends several arguments.
-    pub fn args<I>(mut self, args: I) -> Self
-    where
-        I: IntoIterator,
-        I::Item: Into<Arg>,
-    {
-        self.args.extend(args.into_iter().map(Into::into));
-        self
-    }
-
-    /// Waits at most this long for the reply, instead of the connection's `read_timeout`.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
     }
 
     /// The name as given.
@@ -84,8 +46,9 @@ impl Command {
         self.first_key.and_then(|at| self.args.get(at)).map(Arg::as_bytes)
     }
 
-    pub(crate) fn own_timeout(&self) -> Option<Duration> {
-        self.timeout
+    fn push_key(&mut self, key: Arg) {
+        self.first_key.get_or_insert(self.args.len());
+        self.args.push(key);
     }
 
     pub(crate) fn into_args(self) -> Vec<Arg> {
@@ -136,6 +99,8 @@ const EXCLUSIVE: &[&str] = &[
     "SSUBSCRIBE",
     "SUBSCRIBE",
     "SYNC",
+    "WAIT",
+    "WAITAOF",
     "WATCH",
 ];
 

@@ -23,6 +23,21 @@ use crate::telemetry;
 /// A connection with a socket of its own (one per node in a cluster). Not `Clone`, and calls take `&mut self`: what
 /// blocks here blocks nobody else.
 ///
+/// ```compile_fail,E0599
+/// # fn share(connection: valkey_connection::DedicatedConnection) {
+/// let second = connection.clone();
+/// # }
+/// ```
+///
+/// ```compile_fail,E0499
+/// # use valkey_connection::Command;
+/// # async fn both(mut connection: valkey_connection::DedicatedConnection) {
+/// let first = connection.execute(Command::new("PING"));
+/// let second = connection.execute(Command::new("PING"));
+/// let _ = (first.await, second.await);
+/// # }
+/// ```
+///
 /// After a timeout or a lost connection the socket is thrown away and the next call runs on a fresh one. Making it counts
 /// for the call's own time; when that is too short, the call fails as not sent, and the next one finds the socket further
 /// on. Errors are reported, never waited out: pause before trying again.
@@ -44,13 +59,17 @@ pub struct DedicatedConnection {
     dialing: Option<AbortOnDropHandle<Result<Link, Error>>>,
     /// What the unblockers need to know of the current socket.
     park: Arc<Mutex<Option<Park>>>,
+    /// Sockets made so far.
+    sockets: u64,
+    /// Up to which of them the server was examined by a trial.
+    tried: u64,
 }
 
-struct Socket {
-    link: Link,
+pub(crate) struct Socket {
+    pub(crate) link: Link,
     reconnects: broadcast::Receiver<Server>,
     /// A blocking call is under way, or was dropped half-way.
-    parked: bool,
+    pub(crate) parked: bool,
     ids: Vec<(Option<Server>, i64)>,
 }
 
@@ -77,7 +96,14 @@ pub struct Unblocker {
 impl DedicatedConnection {
     pub(crate) async fn connect(shared: Connection) -> Result<Self, Error> {
         let link = shared.pool().driver().connect().await?;
-        Ok(Self { shared, link: Some(Socket::new(link)), dialing: None, park: Arc::default() })
+        Ok(Self {
+            shared,
+            link: Some(Socket::new(link)),
+            dialing: None,
+            park: Arc::default(),
+            sockets: 1,
+            tried: 0,
+        })
     }
 
     /// Runs one command, within its timeout, the making of a fresh socket included.
@@ -89,6 +115,13 @@ impl DedicatedConnection {
     /// A dropped call may be executed or not. The next call runs after it.
     pub async fn execute(&mut self, command: Command) -> Result<Reply, Error> {
         let request = self.shared.request(command);
+        self.run(request).await
+    }
+
+    /// Runs a command without a key on the server that has `key`.
+    pub(crate) async fn execute_at(&mut self, key: &str, command: Command) -> Result<Reply, Error> {
+        let mut request = self.shared.request(command);
+        request.slot = Some(driver::slot_of(key.as_bytes()));
         self.run(request).await
     }
 
@@ -157,6 +190,12 @@ impl DedicatedConnection {
         Unblocker { shared: self.shared.clone(), park: Arc::clone(&self.park) }
     }
 
+    /// How many sockets this connection has had. What was found out about the server holds for as long as this number
+    /// stays the same: behind a fresh socket may be another server.
+    pub fn sockets(&self) -> u64 {
+        self.sockets
+    }
+
     /// Says goodbye to the server.
     pub async fn close(mut self) {
         if let Some(socket) = self.link.take() {
@@ -181,12 +220,29 @@ impl DedicatedConnection {
             Err(error) => Err(error.with_operation(operation)),
         };
         self.shared.pool().conclude(operation, started, &result);
-        if let Err(error) = &result
-            && leaves_no_trust(error)
-        {
+        self.distrust_after(result.as_ref().err());
+        result
+    }
+
+    /// Throws the socket away if it cannot be trusted after this.
+    pub(crate) fn distrust_after(&mut self, error: Option<&Error>) {
+        if error.is_some_and(leaves_no_trust) {
             self.link = None;
         }
-        result
+    }
+
+    /// Says that the server behind the present socket is being tried, or was.
+    pub(crate) fn note_trial(&mut self) {
+        self.tried = self.sockets;
+    }
+
+    /// Whether the server behind the present socket was tried. Behind a fresh one may be another.
+    pub(crate) fn was_tried(&self) -> bool {
+        self.tried == self.sockets
+    }
+
+    pub(crate) fn shared(&self) -> &Connection {
+        &self.shared
     }
 
     fn connected_late(&self, operation: &'static str, started: std::time::Instant) -> Error {
@@ -202,7 +258,7 @@ impl DedicatedConnection {
 
     /// The current socket, or a fresh one if there is none that can be trusted and making it takes no longer than
     /// `limit`.
-    async fn socket(&mut self, limit: Duration) -> Result<&mut Socket, Error> {
+    pub(crate) async fn socket(&mut self, limit: Duration) -> Result<&mut Socket, Error> {
         let pool = self.shared.pool();
         if pool.is_closed() {
             (self.link, self.dialing) = (None, None);
@@ -229,6 +285,7 @@ impl DedicatedConnection {
             })??;
             telemetry::reconnected("dedicated");
             self.link = Some(Socket::new(link));
+            self.sockets += 1;
         }
         Ok(self.link.as_mut().expect("it was just made"))
     }

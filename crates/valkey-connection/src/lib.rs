@@ -15,7 +15,7 @@
 //! A blocking command on a multiplexed socket would stop everybody on it. So the two are different types, and
 //! [`blocking_move`](DedicatedConnection::blocking_move) does not exist on [`Connection`]:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0599
 //! # async fn example(connection: valkey_connection::Connection) {
 //! connection.blocking_move("a", "b", std::time::Duration::from_secs(1)).await;
 //! # }
@@ -44,7 +44,9 @@
 //! # }
 //! ```
 
+mod acknowledged;
 mod arg;
+mod arguments;
 mod breaker;
 mod classify;
 mod command;
@@ -52,6 +54,7 @@ mod connection;
 mod credentials;
 mod dedicated;
 mod driver;
+mod durability;
 mod endpoint;
 mod error;
 mod health;
@@ -64,11 +67,13 @@ mod settings;
 pub mod telemetry;
 mod tls;
 
+pub use self::acknowledged::{Acknowledged, Acknowledgement, Call};
 pub use self::arg::Arg;
 pub use self::breaker::{Breaker, BreakerOpen, BreakerPolicy, BreakerState, Permit};
 pub use self::command::Command;
 pub use self::connection::Connection;
 pub use self::dedicated::{DedicatedConnection, Unblocker};
+pub use self::durability::{DurabilityRefusal, SyncFacts, SyncPolicy, Trial};
 pub use self::error::{Error, ErrorKind};
 pub use self::health::{ConnectionState, Health, LastError, PoolHealth, Status};
 pub use self::listener::{Bell, Listener};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::arg::Arg;
+use crate::arguments::argument_setters;
 
 /// A Lua script; its hash is its version.
 ///
@@ -90,52 +91,16 @@ impl Script {
     }
 }
 
+argument_setters!(ScriptCall);
+
 impl ScriptCall {
-    /// Appends to `KEYS`.
-    pub fn key(mut self, key: impl Into<Arg>) -> Self {
-        self.keys.push(key.into());
-        self
-    }
-
-    /// Appends several to `KEYS`.
-    pub fn keys<I>(mut self, keys: I) -> Self
-    where
-        I: IntoIterator,
-        I::Item: Into<Arg>,
-    {
-        self.keys.extend(keys.into_iter().map(Into::into));
-        self
-    }
-
-    /// Appends to `ARGV`.
-    pub fn arg(mut self, arg: impl Into<Arg>) -> Self {
-        self.args.push(arg.into());
-        self
-    }
-
-    /// Appends several to `ARGV`.
-    pub fn args<I>(mut self, args: I) -> Self
-    where
-        I: IntoIterator,
-        I::Item: Into<Arg>,
-    {
-        self.args.extend(args.into_iter().map(Into::into));
-        self
-    }
-
-    /// Waits at most this long for the reply, instead of the connection's `read_timeout`.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
     /// The script's name.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    pub(crate) fn own_timeout(&self) -> Option<Duration> {
-        self.timeout
+    fn push_key(&mut self, key: Arg) {
+        self.keys.push(key);
     }
 
     pub(crate) fn routing_key(&self) -> Option<&[u8]> {
