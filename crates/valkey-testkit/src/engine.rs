@@ -1,30 +1,40 @@
 //! Which way servers are started here: found out once per process, and said once on stderr.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tokio::sync::OnceCell;
 
-use crate::TestkitError;
 use crate::place::{Container, Local, Place, docker};
 use crate::settings::{Settings, Wanted};
+use crate::version::ServerVersion;
+use crate::{TestkitError, place};
 
 /// How this process gets its servers.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) enum Engine {
     /// `valkey-server` and `valkey-cli` of this machine.
     Binary(Programs),
-    /// Containers of this image.
-    Docker { image: String },
+    /// Containers of this image. What it holds is known when there is a first one.
+    Docker { image: String, programs: OnceCell<Programs> },
     /// One that runs already, by its URL.
     Given { url: String },
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Programs {
-    pub(crate) server: PathBuf,
-    pub(crate) cli: PathBuf,
+    pub(crate) server: String,
+    pub(crate) cli: String,
 }
+
+/// The programs of an image, and what the server says of itself.
+const FIND: &str = r#"
+for product in valkey redis; do
+    if command -v "$product-server" && command -v "$product-cli"; then
+        exec "$product-server" --version
+    fi
+done
+"#;
 
 impl Engine {
     /// The engine of this process.
@@ -33,9 +43,7 @@ impl Engine {
         ENGINE
             .get_or_try_init(|| async {
                 let settings = Settings::from_env()?;
-                let engine = Self::choose(settings).await?;
-                engine.announce();
-                Ok(engine)
+                Self::choose(settings).await
             })
             .await
     }
@@ -43,43 +51,54 @@ impl Engine {
     async fn choose(settings: Settings) -> Result<Self, TestkitError> {
         let Settings { url, wanted, image } = settings;
         if let Some(url) = url {
+            announce(&format!("the server at {}", without_password(&url)), version_of_given(&url).await);
             return Ok(Self::Given { url });
         }
         let mut tried = Vec::new();
         if wanted != Wanted::Binary {
             match docker::provide(&image).await {
-                Ok(()) => return Ok(Self::Docker { image }),
+                Ok(()) => return Ok(Self::Docker { image, programs: OnceCell::new() }),
                 Err(reason) => tried.push(reason),
             }
         }
         if wanted != Wanted::Docker {
             match Programs::find() {
-                Ok(programs) => return Ok(Self::Binary(programs)),
+                Ok(programs) => {
+                    announce(&programs.server, programs.version().await);
+                    return Ok(Self::Binary(programs));
+                }
                 Err(reason) => tried.push(reason),
             }
         }
         Err(TestkitError::NoEngine { image, tried })
     }
 
-    // A test run should say what it ran against; there is no other channel to a person who reads test output.
-    // Not `eprintln`: that is swallowed with the output of whichever test comes first.
-    fn announce(&self) {
-        let what = match self {
-            Self::Binary(programs) => programs.server.display().to_string(),
-            Self::Docker { image } => format!("Docker with {image}"),
-            Self::Given { url } => format!("the server at {}", without_password(url)),
-        };
-        let _ = writeln!(std::io::stderr(), "testkit: using {what}");
-    }
-
     /// Makes room for one server.
-    pub(crate) async fn place(&self) -> Result<Place, TestkitError> {
+    pub(crate) async fn place(&'static self) -> Result<Place, TestkitError> {
         match self {
             Self::Binary(programs) => Local::make(programs.clone()).map(Place::Local),
-            Self::Docker { image } => Container::start(image).await.map(Place::Container),
+            Self::Docker { image, programs } => {
+                let container = Container::start(image).await?;
+                let programs = programs.get_or_try_init(|| Programs::of_image(image, &container)).await?;
+                Ok(Place::Container(container, programs))
+            }
             Self::Given { .. } => Err(TestkitError::NeedsOwnServer { what: "starts one" }),
         }
     }
+}
+
+// A test run should say what it ran against; there is no other channel to a person who reads test output.
+// Not `eprintln`: that is swallowed with the output of whichever test comes first.
+fn announce(what: &str, version: Option<ServerVersion>) {
+    let version = version.map_or_else(|| "version unknown".to_owned(), |version| version.to_string());
+    let _ = writeln!(std::io::stderr(), "testkit: using {what} ({version})");
+}
+
+async fn version_of_given(url: &str) -> Option<ServerVersion> {
+    let programs = Programs::find().ok()?;
+    let command = [&programs.cli, "-u", url, "INFO", "server"].map(str::to_owned).to_vec();
+    let finished = place::run_here(command, &[], bytes::Bytes::new()).await.ok()?;
+    ServerVersion::from_info(&String::from_utf8_lossy(&finished.stdout))
 }
 
 impl Programs {
@@ -89,9 +108,31 @@ impl Programs {
             std::env::split_paths(&path)
                 .map(|directory| directory.join(name))
                 .find(|file| is_executable(file))
+                .map(|file| file.display().to_string())
                 .ok_or_else(|| format!("{name} is not on PATH"))
         };
         Ok(Self { server: find("valkey-server")?, cli: find("valkey-cli")? })
+    }
+
+    /// Asks an image which programs it has, and says which version that is.
+    async fn of_image(image: &str, container: &Container) -> Result<Self, TestkitError> {
+        let command = ["sh", "-c", FIND].map(str::to_owned).to_vec();
+        let found = container.run(command, &[], bytes::Bytes::new()).await?;
+        let said = String::from_utf8_lossy(&found.stdout);
+        let [server, cli, version] = said.lines().collect::<Vec<_>>()[..] else {
+            let text = format!(
+                "image {image} has neither valkey-server and valkey-cli nor redis-server and redis-cli"
+            );
+            return Err(TestkitError::Invalid(text));
+        };
+        announce(&format!("Docker with {image}"), ServerVersion::from_program(version));
+        Ok(Self { server: server.to_owned(), cli: cli.to_owned() })
+    }
+
+    async fn version(&self) -> Option<ServerVersion> {
+        let command = vec![self.server.clone(), "--version".to_owned()];
+        let finished = place::run_here(command, &[], bytes::Bytes::new()).await.ok()?;
+        ServerVersion::from_program(&String::from_utf8_lossy(&finished.stdout))
     }
 }
 

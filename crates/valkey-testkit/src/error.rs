@@ -15,7 +15,7 @@ pub enum TestkitError {
     #[error("cannot make the test certificates: {0}")]
     Certificate(#[source] Source),
 
-    /// `valkey-cli` ran and failed: the server answered with an error, or could not be reached.
+    /// `valkey-cli` (or `redis-cli`) ran and failed: the server answered with an error, or could not be reached.
     #[error("valkey-cli {command}: {message}")]
     Cli {
         /// The arguments it was given, without credentials.

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 
 use crate::TestkitError;
+use crate::engine::Programs;
 use crate::supervisor::Supervisor;
 
 pub(crate) use container::Container;
@@ -18,7 +19,8 @@ pub(crate) use local::Local;
 
 #[derive(Debug)]
 pub(crate) enum Place {
-    Container(Container),
+    /// With the programs that its image has.
+    Container(Container, &'static Programs),
     Local(Local),
 }
 
@@ -34,7 +36,7 @@ impl Place {
     /// The address under which tests reach what listens here. It stays the same as long as the place exists.
     pub(crate) fn ip(&self) -> IpAddr {
         match self {
-            Self::Container(container) => container.ip(),
+            Self::Container(container, _) => container.ip(),
             Self::Local(local) => local.ip(),
         }
     }
@@ -42,7 +44,7 @@ impl Place {
     /// The port to serve on, and the one for the cluster bus.
     pub(crate) fn ports(&self) -> (u16, u16) {
         match self {
-            Self::Container(_) => (6379, 16379),
+            Self::Container(..) => (6379, 16379),
             Self::Local(local) => local.ports(),
         }
     }
@@ -50,7 +52,7 @@ impl Place {
     /// The directory for configuration files and the one for the server's data, as the server sees them.
     pub(crate) fn directories(&self) -> (&str, &str) {
         match self {
-            Self::Container(_) => container::DIRECTORIES,
+            Self::Container(..) => container::DIRECTORIES,
             Self::Local(local) => local.directories(),
         }
     }
@@ -63,7 +65,7 @@ impl Place {
     /// Writes text files into the directory for configuration.
     pub(crate) async fn write(&self, files: &[(&str, String)]) -> Result<(), TestkitError> {
         match self {
-            Self::Container(container) => container.write(files).await,
+            Self::Container(container, _) => container.write(files).await,
             Self::Local(local) => local.write(files),
         }
     }
@@ -73,7 +75,7 @@ impl Place {
         let mut command = vec!["sh".to_owned(), "-c".to_owned(), script.to_owned(), "sh".to_owned()];
         command.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         match self {
-            Self::Container(container) => container.run(command, &[], Bytes::new()).await,
+            Self::Container(container, _) => container.run(command, &[], Bytes::new()).await,
             Self::Local(_) => local::run(command, &[], Bytes::new()).await,
         }
     }
@@ -85,24 +87,19 @@ impl Place {
         environment: &[(&str, &str)],
         stdin: Bytes,
     ) -> Result<Finished, TestkitError> {
+        let command = |cli: &str| std::iter::once(cli.to_owned()).chain(arguments).collect();
         match self {
-            Self::Container(container) => {
-                let mut command = vec!["valkey-cli".to_owned()];
-                command.extend(arguments);
-                container.run(command, environment, stdin).await
+            Self::Container(container, programs) => {
+                container.run(command(&programs.cli), environment, stdin).await
             }
-            Self::Local(place) => {
-                let mut command = vec![place.programs().cli.display().to_string()];
-                command.extend(arguments);
-                local::run(command, environment, stdin).await
-            }
+            Self::Local(place) => local::run(command(&place.programs().cli), environment, stdin).await,
         }
     }
 
     /// Puts a server with these arguments under a supervisor. Does not start it yet.
     pub(crate) async fn supervise(&self, arguments: &[String]) -> Result<Supervisor, TestkitError> {
         match self {
-            Self::Container(container) => container.supervise(arguments).await,
+            Self::Container(container, programs) => container.supervise(&programs.server, arguments).await,
             Self::Local(local) => local.supervise(arguments),
         }
     }
@@ -110,7 +107,7 @@ impl Place {
     /// The address under which what runs here reaches what listens in this process.
     pub(crate) async fn host(&self) -> Result<IpAddr, TestkitError> {
         match self {
-            Self::Container(container) => container.gateway().await,
+            Self::Container(container, _) => container.gateway().await,
             Self::Local(local) => Ok(local.ip()),
         }
     }

@@ -41,6 +41,15 @@ async fn cli_raw_carries_any_bytes_both_ways() {
 }
 
 #[tokio::test]
+async fn a_server_knows_what_it_is() {
+    let server = TestServer::start().await.unwrap();
+    let version = server.version().await.unwrap();
+    let said = version.to_string().replacen(' ', " version=", 1);
+    assert!(server.log().contains(&format!("{said},")), "{version} is not in {}", server.log());
+    assert!(version.at_least(7, 0, 0) && !version.at_least(version.major, version.minor, version.patch + 1));
+}
+
+#[tokio::test]
 async fn an_error_of_the_server_is_an_error_of_cli() {
     let server = TestServer::shared().await;
     let key = unique_name("string");

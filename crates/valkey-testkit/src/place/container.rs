@@ -177,9 +177,13 @@ impl Container {
         }
     }
 
-    pub(crate) async fn supervise(&self, arguments: &[String]) -> Result<Supervisor, TestkitError> {
+    pub(crate) async fn supervise(
+        &self,
+        server: &str,
+        arguments: &[String],
+    ) -> Result<Supervisor, TestkitError> {
         let command =
-            ["sh", "-c", supervisor::SCRIPT, "supervisor", "/testkit/pid", "kill -s TERM 1", "valkey-server"];
+            ["sh", "-c", supervisor::SCRIPT, "supervisor", "/testkit/pid", "kill -s TERM 1", server];
         let command = command.into_iter().map(str::to_owned).chain(arguments.iter().cloned()).collect();
         let (_, input, output) = self
             .exec(command, Vec::new())

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Inner, Own};
 use crate::engine::Programs;
 use crate::place::{self, Finished};
-use crate::{TestServer, TestkitError, runtime};
+use crate::{ServerVersion, TestServer, TestkitError, runtime};
 
 /// Asking it with the real `valkey-cli`.
 impl TestServer {
@@ -21,6 +21,25 @@ impl TestServer {
         String::from_utf8(output).map_err(|_| {
             TestkitError::Invalid(format!("valkey-cli {arguments:?} did not answer in UTF-8: use cli_raw"))
         })
+    }
+
+    /// What it is, by its own word.
+    ///
+    /// ```no_run
+    /// # async fn f(server: valkey_testkit::TestServer) -> Result<(), valkey_testkit::TestkitError> {
+    /// let version = server.version().await?;
+    /// if !version.at_least(7, 2, 0) {
+    ///     println!("SKIPPED waits_for_the_append_only_file: {version} has no WAITAOF");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`cli`](Self::cli).
+    pub async fn version(&self) -> Result<ServerVersion, TestkitError> {
+        let info = self.cli(&["INFO", "server"]).await?;
+        let unknown = || TestkitError::Invalid(format!("no version in {info:?}"));
+        ServerVersion::from_info(&info).ok_or_else(unknown)
     }
 
     /// Like [`cli`](Self::cli) for any bytes: `stdin` is what the argument `-x` stands for, the result is exactly
@@ -48,7 +67,7 @@ impl TestServer {
                 // Errors of the server become the exit code.
                 let arguments = ["-e", "-u", &given.url].map(str::to_owned).into_iter().chain(arguments);
                 let programs = Programs::find().map_err(TestkitError::Invalid)?;
-                let command = std::iter::once(programs.cli.display().to_string()).chain(arguments).collect();
+                let command = std::iter::once(programs.cli).chain(arguments).collect();
                 runtime::run(async move { place::run_here(command, &[], stdin).await }).await?
             }
             Inner::Own(own) => {
