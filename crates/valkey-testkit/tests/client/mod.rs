@@ -42,6 +42,13 @@ impl Client {
         }
     }
 
+    /// The next `count` bytes, in however many pieces they come.
+    pub(crate) async fn hear_exactly(&mut self, count: usize) -> Vec<u8> {
+        let mut heard = vec![0; count];
+        self.stream.read_exact(&mut heard).await.unwrap();
+        heard
+    }
+
     pub(crate) async fn ask(&mut self, arguments: &[&str]) -> String {
         self.say(arguments).await.unwrap();
         String::from_utf8(self.hear().await).unwrap()
