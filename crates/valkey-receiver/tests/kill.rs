@@ -16,13 +16,17 @@ use tokio::task::JoinHandle;
 use valkey_connection::Command;
 use valkey_envelope::{Envelope, InFlight};
 use valkey_receiver::{Batch, DrainReport, Message, Receiver, ReceiverHandle, ReceiverSettings};
+use valkey_testkit::{Figures, progress};
 
 use child::{Assassin, Part, Process, heed, say};
 use ledger::Ledger;
 use support::{Bed, soon, until};
 
 const ROUNDS: u32 = 20;
+/// In each round.
 const COUNT: u32 = 10_000;
+/// With `VALKIT_LONG=1`: a million in all.
+const LONG_COUNT: u32 = 50_000;
 const LEASE: Duration = Duration::from_secs(2);
 /// What recovery may take beyond the lease. It is counted from when the death is known here, about 1 ms after it, and
 /// looked for every 10 ms.
@@ -45,8 +49,9 @@ struct Victim {
     held: BTreeSet<u32>,
 }
 
-#[derive(Debug, Default)]
-struct Figures {
+/// What one way to die came to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Toll {
     held: usize,
     duplicates: u32,
     slowest_ms: i64,
@@ -54,26 +59,23 @@ struct Figures {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consumers_killed_at_each_step_lose_nothing() {
-    let mut all = Figures::default();
+    let count = if std::env::var_os("VALKIT_LONG").is_some() { LONG_COUNT } else { COUNT };
+    let mut tolls = [Toll::default(); STEPS.len()];
     for number in 0..ROUNDS {
-        let Figures { held, duplicates, slowest_ms } = round(number).await;
-        all.held += held;
-        all.duplicates += duplicates;
-        all.slowest_ms = all.slowest_ms.max(slowest_ms);
+        progress(format_args!("{number} of {ROUNDS} rounds of {count} messages"));
+        round(number, count, &mut tolls).await;
     }
-    // How long recovery took shows how close to its promise it is.
-    eprintln!(
-        "{ROUNDS} rounds x {COUNT} messages, {} kills: lost 0, in flight at kills {}, duplicates {}, slowest recovery {} ms",
-        ROUNDS as usize * STEPS.len(),
-        all.held,
-        all.duplicates,
-        all.slowest_ms
-    );
+    for (step, Toll { held, duplicates, slowest_ms }) in STEPS.iter().zip(tolls) {
+        let figures = Figures::case(*step).twice(duplicates.into());
+        let figures = figures.recovery(Duration::from_millis(slowest_ms.unsigned_abs()));
+        figures.note(format!("{ROUNDS} kills, {held} in flight")).publish();
+    }
 }
 
-async fn round(number: u32) -> Figures {
+/// What is lost is told whatever becomes of the round; the rest is told when all rounds are over.
+async fn round(number: u32, count: u32, tolls: &mut [Toll; STEPS.len()]) {
     let bed = Bed::new("kill").await;
-    push(&bed).await;
+    push(&bed, count).await;
     let ledger = Ledger::default();
 
     let mut processes: Vec<_> =
@@ -86,8 +88,7 @@ async fn round(number: u32) -> Figures {
     }
     let survivors = [survivor(&bed, &ledger).await, survivor(&bed, &ledger).await];
 
-    let mut figures = Figures::default();
-    for Victim { cid, killed_ms, held } in &victims {
+    for (Victim { cid, killed_ms, held }, toll) in victims.iter().zip(tolls.iter_mut()) {
         let inflight = bed.keys.inflight(cid);
         let recovered_ms = until("recovery", async || {
             let gone = bed.ask(Command::new("EXISTS").key(inflight.as_str())).await.as_int().unwrap() == 0;
@@ -96,8 +97,8 @@ async fn round(number: u32) -> Figures {
         .await;
         let took = recovered_ms - killed_ms;
         assert!(took <= (LEASE + SLACK).as_millis() as i64, "round {number}: recovered after {took} ms");
-        figures.slowest_ms = figures.slowest_ms.max(took);
-        figures.held += held.len();
+        toll.slowest_ms = toll.slowest_ms.max(took);
+        toll.held += held.len();
     }
     bed.until_empty().await;
     for (stop, service) in survivors {
@@ -106,22 +107,26 @@ async fn round(number: u32) -> Figures {
         assert!(report.is_clean(), "round {number}: {report}");
     }
 
-    assert_eq!(ledger.lost(COUNT), Vec::<u32>::new(), "round {number}: lost");
+    let lost = ledger.lost(count);
+    Figures::new().sent(count.into()).lost(lost.len() as u64).publish();
+    assert_eq!(lost, Vec::<u32>::new(), "round {number}: lost");
     let held: BTreeSet<u32> = victims.iter().flat_map(|victim| victim.held.iter().copied()).collect();
     assert_eq!(ledger.reclaimed(), held, "round {number}: exactly what was in flight at a kill comes again");
     assert_eq!(ledger.most_crashes(), 1, "round {number}: each message saw one kill");
     assert_eq!(ledger.handed_out_twice(), Vec::<u32>::new(), "round {number}");
-    figures.duplicates = ledger.duplicates();
-    assert!(figures.duplicates as usize <= held.len(), "round {number}: {figures:?}");
+    let duplicates = ledger.duplicates();
+    assert!(duplicates as usize <= held.len(), "round {number}: {duplicates}");
+    for (victim, toll) in victims.iter().zip(tolls) {
+        toll.duplicates += ledger.duplicates_among(&victim.held);
+    }
     let left = bed.server.cli(&["KEYS", &format!("{}*", bed.keys.tag())]).await.unwrap();
     let left: Vec<&str> =
         left.lines().filter(|key| !key.contains(":stats:") && *key != bed.keys.control()).collect();
     assert_eq!(left, Vec::<&str>::new(), "round {number}: nothing dead, in flight or waiting is left");
-    figures
 }
 
-async fn push(bed: &Bed) {
-    let all: Vec<u32> = (1..=COUNT).collect();
+async fn push(bed: &Bed, count: u32) {
+    let all: Vec<u32> = (1..=count).collect();
     for some in all.chunks(500) {
         let raw = some.iter().map(|number| Envelope::new(number).unwrap().encode().unwrap());
         bed.ask(Command::new("LPUSH").key(bed.keys.public()).args(raw)).await;

@@ -130,6 +130,20 @@ fn test() -> String {
     std::thread::current().name().unwrap_or_default().to_owned()
 }
 
+/// Lets a long test say how far it is, past the harness, which keeps what tests print to itself.
+///
+/// Like figures, it is told only where the variable `VALKIT_FIGURES` is set: there somebody listens.
+///
+/// ```
+/// valkey_testkit::progress("round 3 of 20");
+/// ```
+pub fn progress(text: impl std::fmt::Display) {
+    if std::env::var_os(DIRECTORY).is_some_and(|name| !name.is_empty()) {
+        // Whoever listens may be gone; the test is not about that.
+        let _ = writeln!(std::io::stderr(), "PROGRESS {}: {text}", test());
+    }
+}
+
 fn write(file: &Path, json: &str) -> std::io::Result<()> {
     let mut file = std::fs::File::create(file)?;
     file.write_all(json.as_bytes())

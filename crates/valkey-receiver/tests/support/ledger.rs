@@ -54,6 +54,22 @@ impl Ledger {
         self.books().done.values().map(|times| times - 1).sum()
     }
 
+    /// The same, of these messages alone.
+    pub(crate) fn duplicates_among(&self, numbers: &BTreeSet<u32>) -> u32 {
+        let books = self.books();
+        numbers.iter().filter_map(|number| books.done.get(number)).map(|times| times - 1).sum()
+    }
+
+    /// How often messages were handed out once more than needed.
+    pub(crate) fn handed_out_again(&self) -> u32 {
+        let books = self.books();
+        let mut times = BTreeMap::<u32, u32>::new();
+        for ((number, _), count) in &books.handed {
+            *times.entry(*number).or_default() += count;
+        }
+        times.values().map(|count| count - 1).sum()
+    }
+
     /// The messages handed out after at least one crash.
     pub(crate) fn reclaimed(&self) -> BTreeSet<u32> {
         self.books().handed.keys().filter(|(_, crashes)| *crashes > 0).map(|(number, _)| *number).collect()
