@@ -9,7 +9,7 @@ use futures::future::join_all;
 use valkey_connection::{Command, Connection, ConnectionSettings};
 use valkey_envelope::Envelope;
 use valkey_receiver::{Delivery, Receiver, ReceiverBuilder, ReceiverSettings};
-use valkey_testkit::{ArmedCut, Cut, CutOutcome, FaultProxy, TestServer};
+use valkey_testkit::{ArmedCut, Cut, CutOutcome, FaultProxy, Figures, TestServer};
 
 use crate::ledger::Ledger;
 use crate::support::{Bed, soon};
@@ -96,9 +96,12 @@ impl Rig {
 
     /// Nothing was lost and nothing came twice, and of the queue nothing is left but bookkeeping.
     pub(crate) async fn balances(&self) {
-        assert_eq!(self.ledger.lost(self.sent()), [0; 0], "lost");
+        let lost = self.ledger.lost(self.sent());
+        let twice = self.ledger.duplicates();
+        Figures::new().sent(self.sent().into()).lost(lost.len() as u64).twice(twice.into()).publish();
+        assert_eq!(lost, [0; 0], "lost");
         assert_eq!(self.ledger.handed_out_twice(), [0; 0], "twice");
-        assert_eq!(self.ledger.duplicates(), 0);
+        assert_eq!(twice, 0);
         self.bed.until_clean().await;
     }
 }
