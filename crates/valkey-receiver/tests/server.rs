@@ -12,10 +12,10 @@ mod support;
 
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use valkey_connection::{Command, Connection, ConnectionSettings};
 use valkey_receiver::{Receiver, ReceiverSettings, SettleError};
-use valkey_testkit::TestServer;
+use valkey_testkit::{Figures, TestServer};
 
 use fleet::{Fleet, Sender};
 use rig::{Rig, bed_on, holding};
@@ -44,10 +44,20 @@ async fn survive(bed: &Bed, work: Duration, happens: impl AsyncFnOnce(&Sender)) 
     let sender =
         Sender::start(bed, Connection::connect(&connection).await.unwrap(), Duration::from_millis(2));
     happens(&sender).await;
-    let before = sender.confirmed();
-    until("the sender to go on", async || (sender.confirmed() > before + 50).then_some(())).await;
+    let (over, before) = (Instant::now(), (sender.confirmed(), fleet.ledger.finished()));
+    until("the sender to go on", async || (sender.confirmed() > before.0).then_some(())).await;
+    until("the receivers to go on", async || (fleet.ledger.finished() > before.1).then_some(())).await;
+    let recovery = over.elapsed();
+    until("more work", async || (sender.confirmed() > before.0 + 50).then_some(())).await;
     let sent = sender.stop().await;
     until("all to be handled", async || fleet.ledger.lost(sent).is_empty().then_some(())).await;
+    Figures::new()
+        .sent(sent.into())
+        .lost(fleet.ledger.lost(sent).len() as u64)
+        .twice(fleet.ledger.duplicates().into())
+        .recovery(recovery)
+        .note("recovery from the end of the fault")
+        .publish();
     until("an empty queue", async || (bed.try_held_anywhere().await? == 0).then_some(())).await;
     assert!(fleet.is_whole(), "no receiver has given up");
     let ledger = fleet.ledger.clone();
@@ -56,7 +66,7 @@ async fn survive(bed: &Bed, work: Duration, happens: impl AsyncFnOnce(&Sender)) 
     assert_eq!(ledger.most_crashes(), 0, "nobody crashed");
     assert_eq!(bed.dead().await, []);
     bed.until_clean().await;
-    eprintln!("sent {sent}, lost 0, twice {}, crashes 0; {report}", ledger.duplicates());
+    eprintln!("sent {sent}, crashes 0; {report}");
 }
 
 async fn durable(name: &str) -> Bed {
@@ -142,11 +152,16 @@ async fn what_was_settled_stays_settled_where_the_default_user_is_off() {
         soon("a message", receiver.recv()).await.unwrap().ack().await.unwrap();
     }
     bed.server.restart().await.unwrap();
+    let restarted = Instant::now();
+    let mut recovery = None;
     for number in 21..=40_u32 {
         let delivery = soon("a message", receiver.recv()).await.unwrap();
         assert_eq!(delivery.message().payload_as::<u32>().unwrap(), number);
         delivery.ack().await.unwrap();
+        recovery.get_or_insert(restarted.elapsed());
     }
+    // Each number came once and in its turn, or the loop would not have ended.
+    Figures::new().sent(40).lost(0).twice(0).recovery(recovery.unwrap()).publish();
     assert!(soon("the end", receiver.drain()).await.unwrap().is_clean());
     bed.until_clean().await;
 }
@@ -206,6 +221,7 @@ async fn a_flushed_server_leaves_settles_uncertain_and_receivers_at_work() {
         delivery.ack().await.unwrap();
     }
     let report = soon("the end", receiver.drain()).await.unwrap();
+    Figures::new().sent(33).lost(30).note("FLUSHALL removes what waits").publish();
     assert_eq!((report.acked, report.uncertain), (3, 5), "{report}");
     bed.until_clean().await;
 }
@@ -239,6 +255,10 @@ async fn whoever_comes_back_first_does_not_bury_the_others() {
     assert!(held[0].lease_lost().is_cancelled());
     early.ack(again).await;
     early.ack(also_again).await;
+    let lost = early.ledger.lost(early.sent());
+    let twice = early.ledger.handed_out_twice().len();
+    Figures::new().sent(early.sent().into()).lost(lost.len() as u64).twice(twice as u64).publish();
+    assert_eq!(lost, [0; 0]);
     let _ = (soon("the end", first.drain()).await.unwrap(), soon("the end", second.drain()).await.unwrap());
     early.bed.until_clean().await;
 }
