@@ -18,12 +18,15 @@ use tokio_util::sync::CancellationToken;
 use valkey_connection::Command;
 use valkey_envelope::{Envelope, Lane};
 use valkey_receiver::{Message, Outcome, ReceiverSettings};
+use valkey_testkit::{Figures, progress};
 
 use child::{Part, Process, heed, say};
 use ledger::Ledger;
 use support::{Bed, until};
 
 const COUNT: u32 = 5_000;
+/// With `VALKIT_LONG=1`.
+const LONG_COUNT: u32 = 50_000;
 const PROCESSES: usize = 3;
 const LEASE: Duration = Duration::from_secs(1);
 
@@ -49,8 +52,12 @@ async fn whatever_happens_to_consumers_the_books_balance() {
             tokio::spawn(post(Arc::clone(&bed), ledger.clone(), stop.clone(), random))
         })
         .collect();
-    for number in 1..=COUNT {
+    let count = if std::env::var_os("VALKIT_LONG").is_some() { LONG_COUNT } else { COUNT };
+    for number in 1..=count {
         push(&bed, number).await;
+        if number.is_multiple_of(5_000) {
+            progress(format_args!("{number} of {count} messages sent"));
+        }
         if number.is_multiple_of(50) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -69,13 +76,15 @@ async fn whatever_happens_to_consumers_the_books_balance() {
         async move { handle(&message, |line| last.read(&line)).await }
     };
     let service = tokio::spawn(receiver.serve(handler).into_future());
-    until("all of them", async || ledger.lost(COUNT).is_empty().then_some(())).await;
+    until("all of them", async || ledger.lost(count).is_empty().then_some(())).await;
     bed.until_empty().await;
     until("the end of the last leases", async || (bed.consumers().await.len() == 1).then_some(())).await;
     end.drain();
     let _ = service.await.unwrap().unwrap();
 
-    eprintln!("storm: {COUNT} messages, {blows} blows, lost 0, duplicates {}", ledger.duplicates());
+    let (lost, twice) = (ledger.lost(count).len() as u64, ledger.duplicates());
+    let figures = Figures::new().sent(count.into()).lost(lost).twice(twice.into());
+    figures.note(format!("{blows} blows, seed {seed}")).publish();
     assert!(blows >= 10, "{blows} blows are no storm");
     assert!(bed.dead().await.is_empty(), "{:?}", bed.dead().await);
     assert_eq!(bed.consumers().await, Vec::<String>::new());
