@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot};
 use valkey_envelope::Envelope;
 use valkey_receiver::{Message, ReceiverSettings};
+use valkey_testkit::Figures;
 
 use support::{Bed, settings, soon, until};
 
@@ -55,6 +56,8 @@ async fn what_runs_finishes_and_what_was_prefetched_goes_back_in_order() {
     assert!(!service.is_finished(), "the running handler is waited for");
     finish.notify_one();
     let report = soon("the end", service).await.unwrap().unwrap();
+    let lost = 30_u64.saturating_sub(report.acked + bed.waiting().await.len() as u64);
+    Figures::new().sent(30).lost(lost).twice(0).publish();
     assert_eq!((report.acked, report.handed_back, report.aborted), (1, 29, 0), "{report}");
     assert!(report.is_clean());
     assert!(starts.try_recv().is_err(), "nothing was started after the wish to stop");
@@ -88,6 +91,7 @@ async fn a_handler_that_outlasts_the_drain_is_dropped_and_its_message_goes_back_
     let delivery = soon("the message again", again.recv()).await.unwrap();
     assert_eq!((delivery.attempt(), delivery.crashes()), (1, 0));
     delivery.ack().await.unwrap();
+    Figures::new().sent(1).lost(0).twice(1).publish();
     let _ = again.drain().await.unwrap();
 }
 

@@ -5,6 +5,7 @@ mod support;
 
 use valkey_connection::Command;
 use valkey_receiver::SettleError;
+use valkey_testkit::Figures;
 
 use support::{Bed, settings, soon, until};
 
@@ -31,6 +32,7 @@ async fn a_late_ack_of_an_earlier_life_removes_nothing_from_the_present_one() {
     let fields = bed.ask(Command::new("HLEN").key(inflight.as_str())).await.as_int().unwrap();
     assert_eq!(fields, 2, "the message and the number of the last take are still there");
     second.ack().await.unwrap();
+    Figures::new().sent(1).lost(0).twice(1).publish();
     assert_eq!(bed.ready().await, 0);
     assert!(!receiver.drain().await.unwrap().is_clean(), "the late ack is reported");
 }

@@ -14,7 +14,7 @@ use futures::future::join_all;
 use valkey_connection::{Command, Connection, ConnectionSettings, Mode};
 use valkey_envelope::{DeadReason, Envelope, Frame, InFlight, Lane, QueueName};
 use valkey_receiver::{Delivery, Receiver, ReceiverSettings};
-use valkey_testkit::{TestCluster, TestServer, unique_name};
+use valkey_testkit::{Figures, TestCluster, TestServer, unique_name};
 
 use fleet::{Fleet, Sender};
 use support::{Bed, soon, until};
@@ -178,10 +178,8 @@ async fn on_a_slot_that_moves_under_load() {
     assert!(fleet.is_whole());
     let ledger = fleet.ledger.clone();
     let report = fleet.drain().await;
-    eprintln!(
-        "sent {sent}, lost 0, twice {}, crashes {}; {report}",
-        ledger.duplicates(),
-        ledger.most_crashes()
-    );
+    let (lost, twice) = (ledger.lost(sent).len() as u64, ledger.duplicates());
+    Figures::new().sent(sent.into()).lost(lost).twice(twice.into()).publish();
+    eprintln!("sent {sent}, crashes {}; {report}", ledger.most_crashes());
     assert_eq!((ledger.lost(sent).len(), ledger.most_crashes(), bed.dead().await.len()), (0, 0, 0));
 }
