@@ -11,6 +11,11 @@ use crate::{deny, run, workspace};
 /// The Valkey the tests and the demo run on.
 const SERIES: &str = "8.0";
 
+/// All that the tests run on: what docker/build-valkey-image.sh is asked for, and for what instead when Debian has
+/// moved on by now.
+const ENGINES: [(&str, Option<&str>); 4] =
+    [("8.0", None), ("8.1", Some("trixie")), ("9.1", Some("sid")), ("redis:7.0", None)];
+
 /// How long Docker may take to answer at all.
 const DOCKER_LIMIT: Duration = Duration::from_secs(20);
 
@@ -19,6 +24,9 @@ pub(crate) struct Args {
     /// Also build the tools that `cargo xtask ci` needs
     #[arg(long)]
     ci: bool,
+    /// Only get the images of all servers that the tests run on, and print their names, with the versions really found
+    #[arg(long, conflicts_with = "ci")]
+    engines: bool,
     /// Agree to installing Valkey with apt, which may add a Debian source
     #[arg(long)]
     yes: bool,
@@ -27,12 +35,18 @@ pub(crate) struct Args {
 impl Args {
     /// What the CI run needs.
     pub(crate) fn for_ci() -> Self {
-        Self { ci: true, yes: true }
+        Self { ci: true, yes: true, engines: false }
     }
 }
 
 /// Gets everything and says what was found.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.engines {
+        for image in engines()? {
+            println!("{image}");
+        }
+        return Ok(());
+    }
     let valkey = valkey(args.yes)?;
     run::step(format_args!("Valkey: {valkey}"));
     if args.ci {
@@ -143,18 +157,60 @@ fn image() -> Result<String> {
         }
         return Ok(image);
     }
+    provide(SERIES)
+}
+
+/// The images of all [`ENGINES`], each by the version that is in it, whatever it was asked for as: the name
+/// `valkey/valkey:8.0` says nothing of 8.0.1, and what Debian's newer suites hold moves.
+pub(crate) fn engines() -> Result<Vec<String>> {
+    docker_answers().context("Docker")?;
+    let by_version = |(series, instead): &(&str, Option<&str>)| {
+        let image = match (provide(series), instead) {
+            (Err(error), Some(suite)) => {
+                run::step(format_args!("{error:#}; taking what Debian {suite} has"));
+                provide(suite)?
+            }
+            (outcome, _) => outcome?,
+        };
+        let said =
+            run::output(Command::new("docker").args(["run", "--rm", &image, server(&image), "--version"]))?;
+        let version = version(&said).with_context(|| format!("{image} does not say its version: {said}"))?;
+        let name = with_tag(&image, version);
+        run::run(Command::new("docker").args(["tag", &image, &name]))?;
+        Ok(name)
+    };
+    ENGINES.iter().map(by_version).collect()
+}
+
+/// The server's program in an image.
+fn server(image: &str) -> &'static str {
+    if image.starts_with("redis:") { "redis-server" } else { "valkey-server" }
+}
+
+/// What a server says of itself with `--version`: `Valkey server v=8.0.1 sha=...`.
+fn version(said: &str) -> Option<&str> {
+    said.split_whitespace().find_map(|word| word.strip_prefix("v="))
+}
+
+fn with_tag(image: &str, tag: &str) -> String {
+    let name = image.rsplit_once(':').map_or(image, |(name, _)| name);
+    format!("{name}:{tag}")
+}
+
+/// The image of a series, pulled or built if need be.
+fn provide(series: &str) -> Result<String> {
     // The script says on stderr what it does, and on stdout only the image's name.
     let script = workspace::root().join("docker/build-valkey-image.sh");
     let output = Command::new("sh")
         .arg(&script)
-        .arg(SERIES)
+        .arg(series)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
         .context("cannot start docker/build-valkey-image.sh")?;
     let image = String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().trim().to_owned();
     if !output.status.success() || image.is_empty() {
-        bail!("docker/build-valkey-image.sh got no image");
+        bail!("docker/build-valkey-image.sh got no image of {series}");
     }
     Ok(image)
 }
@@ -185,6 +241,16 @@ mod tests {
         for way in ["1. start Docker", "2. put valkey-server", "3. name a server", "Docker: not installed"] {
             assert!(text.contains(way), "{text}");
         }
+    }
+
+    #[test]
+    fn an_image_is_named_by_the_version_in_it() {
+        let said = "Valkey server v=9.1.2 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=0";
+        assert_eq!(version(said), Some("9.1.2"));
+        assert_eq!(version("no such program"), None);
+        assert_eq!(with_tag("valkey/valkey:9.1", "9.1.2"), "valkey/valkey:9.1.2");
+        assert_eq!(with_tag("redis:7.0", "7.0.15"), "redis:7.0.15");
+        assert_eq!((server("redis:7.0"), server("valkey/valkey:8.0")), ("redis-server", "valkey-server"));
     }
 
     #[test]
