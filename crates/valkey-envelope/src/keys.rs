@@ -158,6 +158,16 @@ impl QueueKeys {
         format!("{}:stats:{minute}", self.0.tag)
     }
 
+    /// STRING: the mark of an effect that happened once; `key` is the message's id, or what the handler's inbox says.
+    pub fn inbox(&self, key: &str) -> String {
+        format!("{}:inbox:{key}", self.0.tag)
+    }
+
+    /// A key of the program's own, of any type, in the slot of the queue. Nothing here reads or writes it.
+    pub fn app(&self, name: &str) -> String {
+        format!("{}:app:{name}", self.0.tag)
+    }
+
     /// Shard channel: a hint that there is something to take. May be lost, carries no data.
     pub fn bell(&self) -> &str {
         &self.0.bell
@@ -202,6 +212,8 @@ mod tests {
             keys.inflight("0195c0ffee00700080000000000000ff"),
             keys.dedup(7),
             keys.stats(29_000_000),
+            keys.inbox("0198a3c2-7b1e-7cc3-98c4-dc0c0c07398f"),
+            keys.app("balance"),
         ]);
         all
     }

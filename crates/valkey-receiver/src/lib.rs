@@ -41,6 +41,7 @@ mod error;
 mod handle;
 mod handler;
 mod held;
+pub mod inbox;
 mod lease;
 mod outcome;
 mod panic;

@@ -32,6 +32,9 @@ pub const PAYLOAD_BYTES: &str = "valkit_payload_bytes";
 pub const DECODE_FAILURES_TOTAL: &str = "valkit_decode_failures_total";
 /// Messages that became dead letters. Labels: `queue`, `reason`; a reason of a handler's own counts as `other`.
 pub const DEAD_LETTER_TOTAL: &str = "valkit_dead_letter_total";
+/// What inboxes made of messages. Labels: `queue`, `fate` =
+/// `ran|again|done|refused|busy|in_doubt|half_applied|taken_over|no_key|unavailable`.
+pub const INBOX_TOTAL: &str = "valkit_inbox_total";
 
 /// Tells the installed recorder what the metrics of this crate mean.
 pub fn describe() {
@@ -41,6 +44,7 @@ pub fn describe() {
     describe_counter!(SETTLED_TOTAL, Unit::Count, "Messages settled, by outcome");
     describe_counter!(DECODE_FAILURES_TOTAL, Unit::Count, "Messages that could not be read, by reason");
     describe_counter!(DEAD_LETTER_TOTAL, Unit::Count, "Messages that became dead letters, by reason");
+    describe_counter!(INBOX_TOTAL, Unit::Count, "Messages seen by an inbox, by what became of their effect");
     describe_histogram!(
         TIME_IN_QUEUE_SECONDS,
         Unit::Seconds,
@@ -112,6 +116,52 @@ impl Settled {
         (Self::Stale, "stale"),
         (Self::Uncertain, "uncertain"),
     ];
+}
+
+/// What an inbox made of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InboxFate {
+    /// Its effect happened, and is marked.
+    Ran,
+    /// Its effect is run although an earlier run ended without a word; counted besides what comes of it.
+    Again,
+    /// Its effect had happened before.
+    Done,
+    /// Its handler said that nothing has happened.
+    Refused,
+    /// Another run of its effect is under way.
+    Busy,
+    /// Nobody knows whether its effect happened.
+    InDoubt,
+    /// Its effect happened in part.
+    Half,
+    /// Another run took over before this one was marked.
+    TakenOver,
+    /// It has nothing to be remembered by.
+    NoKey,
+    /// The inbox could not be asked; it waits.
+    Unavailable,
+}
+
+impl InboxFate {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ran => "ran",
+            Self::Again => "again",
+            Self::Done => "done",
+            Self::Refused => "refused",
+            Self::Busy => "busy",
+            Self::InDoubt => "in_doubt",
+            Self::Half => "half_applied",
+            Self::TakenOver => "taken_over",
+            Self::NoKey => "no_key",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    pub(crate) fn count(self, queue: &QueueName) {
+        counter!(INBOX_TOTAL, "queue" => queue.as_str().to_owned(), "fate" => self.as_str()).increment(1);
+    }
 }
 
 /// The metric handles of one queue. Cheap to clone; recording looks nothing up but for rare events.

@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
 use valkey_connection::{Connection, ConnectionSettings};
+use valkey_envelope::{QueueKeys, QueueName};
 use valkey_receiver::{Receiver, ReceiverSettings};
 
 use crate::support::{Bed, soon};
@@ -36,6 +37,13 @@ pub(crate) struct Part {
     queue: String,
 }
 
+/// How many threads run the handlers of a child.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Threads {
+    One,
+    Two,
+}
+
 /// Kills this process without the delay of starting a program first.
 pub(crate) struct Assassin(std::process::Child);
 
@@ -44,12 +52,18 @@ pub(crate) struct Assassin(std::process::Child);
 impl Process {
     /// Starts a consumer of the bed's queue.
     pub(crate) fn spawn(bed: &Bed, role: &str) -> Self {
+        Self::spawn_with(bed, role, &[])
+    }
+
+    /// The same, with these variables in its environment.
+    pub(crate) fn spawn_with(bed: &Bed, role: &str, variables: &[(&str, String)]) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "consumer_process", "--nocapture"])
             .env(ROLE, role)
             .env(URL, bed.server.url())
             .env(QUEUE, bed.queue.as_str())
             .env("RUST_BACKTRACE", "0")
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -120,15 +134,26 @@ impl Part {
     }
 
     pub(crate) fn play(self, act: impl AsyncFnOnce(Self)) {
+        self.play_on(Threads::Two, act);
+    }
+
+    pub(crate) fn play_on(self, threads: Threads, act: impl AsyncFnOnce(Self)) {
         // The harness prints the name of the test without a line break.
         println!();
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let mut runtime = match threads {
+            Threads::One => tokio::runtime::Builder::new_current_thread(),
+            Threads::Two => tokio::runtime::Builder::new_multi_thread(),
+        };
+        let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(act(self));
     }
 
     pub(crate) async fn connection(&self) -> Connection {
         Connection::connect(&ConnectionSettings::from_url(&self.url).unwrap()).await.unwrap()
+    }
+
+    pub(crate) fn keys(&self) -> QueueKeys {
+        self.queue.parse::<QueueName>().unwrap().keys()
     }
 
     pub(crate) async fn receiver(&self, settings: ReceiverSettings) -> Receiver {
