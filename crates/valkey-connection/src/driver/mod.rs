@@ -59,7 +59,7 @@ impl Driver {
         let dialer = Arc::new(Dialer { settings: settings.clone(), tls });
         let sentinels = match place {
             Place::Known(_) => None,
-            Place::Asked { sentinels, service } => Some(Sentinels::start(&dialer, sentinels, &service)),
+            Place::Asked { sentinels, service } => Some(Sentinels::start(&dialer, sentinels, &service, &origin)),
         };
         Ok(Self { dialer, credentials: Arc::new(Credentials::new(settings)), origin, sentinels })
     }
@@ -110,8 +110,7 @@ impl Driver {
     async fn connect_to_primary(&self, sentinels: &Sentinels) -> Result<Link, Error> {
         let deadline = Instant::now() + self.settings().dial_timeout;
         loop {
-            let asked = sentinels.primary(deadline).await;
-            let primary = asked.map_err(|error| error.with_origin(&self.origin))?;
+            let primary = sentinels.primary(deadline).await?;
             let origin = Arc::new(Origin {
                 server: format!("{} (primary by {})", primary.address(), self.origin.server),
                 user: self.origin.user.clone(),

@@ -33,6 +33,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// The Sentinels of one connection.
 pub(crate) struct Sentinels {
     service: String,
+    /// All of them together, and who we are to them.
+    origin: Arc<Origin>,
     board: Arc<watch::Sender<Board>>,
     _askers: Vec<AbortOnDropHandle<()>>,
 }
@@ -50,7 +52,7 @@ struct Asker {
 
 impl Sentinels {
     /// Starts to ask, on the current runtime, until this is dropped.
-    pub(super) fn start(dialer: &Arc<Dialer>, hosts: Vec<Server>, service: &str) -> Self {
+    pub(super) fn start(dialer: &Arc<Dialer>, hosts: Vec<Server>, service: &str, origin: &Origin) -> Self {
         let settings = &dialer.settings;
         let credentials = Arc::new(Credentials::of_sentinels(settings));
         let user = settings.sentinel_username.as_deref().unwrap_or("default");
@@ -67,7 +69,9 @@ impl Sentinels {
             };
             AbortOnDropHandle::new(tokio::spawn(asker.run()))
         });
-        Self { service: service.to_owned(), _askers: askers.collect(), board }
+        let _askers = askers.collect();
+        let origin = Arc::new(Origin { server: origin.server.clone(), user: user.to_owned() });
+        Self { service: service.to_owned(), origin, _askers, board }
     }
 
     /// Where the primary is.
@@ -92,7 +96,7 @@ impl Sentinels {
                         company
                     }
                     None if board.is_complete() || Instant::now() >= deadline => {
-                        return Err(board.why_not(&self.service));
+                        return Err(board.why_not(&self.service).with_origin(&self.origin));
                     }
                     None => deadline,
                 }
