@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{alone, bench, ci, demo, deny, docs, faults, image, layers, lua, setup, test, tidy};
+use crate::{alone, bench, ci, demo, deny, docs, engines, faults, image, layers, lua, setup, test, tidy};
 
 /// The workspace's chores.
 #[derive(Debug, Parser)]
@@ -28,6 +28,8 @@ enum Verb {
     Deny,
     /// Check rustdoc, README, docs/ and the generated configuration table
     Docs(docs::Args),
+    /// Run every test on each server that we say we run on, and show where they differ
+    Engines(engines::Args),
     /// Run the tests behind each fault in docs/guarantees.md, and show what was lost, what came twice, how long it took
     Faults(faults::Args),
     /// Build the container image of our programs
@@ -64,6 +66,7 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Demo(args) => return demo::run(&args),
         Verb::Deny => deny::run()?,
         Verb::Docs(args) => docs::run(&args)?,
+        Verb::Engines(args) => engines::run(&args)?,
         Verb::Faults(args) => return faults::run(&args),
         Verb::Image(args) => image::run(&args)?,
         Verb::Layers => layers::run()?,

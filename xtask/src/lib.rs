@@ -16,6 +16,7 @@ mod cli;
 mod demo;
 mod deny;
 mod docs;
+mod engines;
 mod faults;
 mod image;
 mod layers;
