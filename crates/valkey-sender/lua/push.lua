@@ -13,13 +13,15 @@
 --         dedup id ('' = none)
 --         the encoded envelope
 -- Returns { 'ok', now_ms, fates, limit }: one letter an item in `fates`,
---           p pushed to its lane, s scheduled, d duplicate (nothing done), f full (nothing done);
+--           p pushed to its lane, s scheduled, d duplicate (nothing added), f full (nothing done);
 --           limit = the max length in force ('' = none).
 --         { 'stale', now_ms }: the clock of this server is not in generation g. Nothing was done; call again
 --           with the generation floor(now_ms / window).
 -- Keeps - waiting messages (public, lanes, woken, redo, delayed) never exceed the limit; what is accepted is a prefix
 --         of the items that are no duplicates, so that order survives a partly full queue.
 --       - an id is in a generation only if this very run pushed its item: pushes come first, marks after them.
+--       - a duplicate touches the generation that knows it, without changing it: who waits for the acknowledgement of
+--         what this run wrote waits for the earlier message, too.
 --       - no message is framed on its way to a lane; the public list never expires.
 --       - whatever can fail (types, arguments, a full store) fails before the first write. Memory is checked by the
 --         server before the first line: no `allow-oom` here, a full store must refuse new messages.
@@ -109,13 +111,16 @@ if schedules then
   earliest = head and tonumber(head[2]) or math.huge
 end
 
-local seen = {}
+local seen, known_in = {}, {}
 if #ids > 0 then
   local in_current = read('SMISMEMBER', current, unpack(ids))
   local in_previous = read('SMISMEMBER', previous, unpack(ids))
   if in_current and in_previous then
     for n, i in ipairs(id_items) do
-      if in_current[n] == 1 or in_previous[n] == 1 then seen[ARGV[FIRST + (i - 1) * FIELDS + 3]] = true end
+      if in_current[n] == 1 or in_previous[n] == 1 then
+        seen[ARGV[FIRST + (i - 1) * FIELDS + 3]] = true
+        known_in[in_current[n] == 1 and generation or generation - 1] = true
+      end
     end
   end
 end
@@ -163,9 +168,13 @@ end
 if #lanes.h > 0 then redis.call('LPUSH', high, unpack(lanes.h)) end
 if #lanes.l > 0 then redis.call('LPUSH', low, unpack(lanes.l)) end
 if #members > 0 then redis.call('ZADD', delayed, unpack(members)) end
-if #marks > 0 then
-  redis.call('SADD', current, unpack(marks))
+if #marks > 0 then redis.call('SADD', current, unpack(marks)) end
+-- A generation of ids expires when the one after it does. Said again for duplicates, it is a write that changes nothing.
+if #marks > 0 or known_in[generation] then
   redis.call('PEXPIREAT', current, string.format('%.0f', (generation + 2) * window))
+end
+if known_in[generation - 1] then
+  redis.call('PEXPIREAT', previous, string.format('%.0f', (generation + 1) * window))
 end
 -- A single message on the public list wakes its reader by itself; everything else needs the bell, a lossy hint.
 if rings or #lanes.h + #lanes.l > 0 or #lanes.n > 1 then redis.pcall('SPUBLISH', bell, 'push') end

@@ -11,12 +11,14 @@ use tower::{ServiceBuilder, util::option_layer};
 use valkey_connection::Connection;
 use valkey_envelope::{Codec, Limits, PayloadCodec, PayloadCodecs, PayloadForm, QueueName, TraceParent};
 
-use crate::combiner::Combiner;
 use crate::dispatcher::{Dispatcher, TraceContext};
+use crate::durability::Durability;
 use crate::limit::{GlobalConcurrencyLimitLayer, SharedRateLimitLayer};
+use crate::links::Links;
 use crate::on_full::OnFull;
+use crate::outlet::Outlet;
 use crate::progress::RetryRules;
-use crate::pusher::{PushOptions, Pusher};
+use crate::pusher::PushOptions;
 use crate::routes::Routes;
 use crate::sender::{Gates, Sender};
 use crate::service::Unlimited;
@@ -51,6 +53,8 @@ pub struct SenderBuilder {
     codecs: PayloadCodecs,
     routes: Routes,
     trace_context: Option<TraceContext>,
+    durability: Durability,
+    durability_timeout: Duration,
 }
 
 impl SenderBuilder {
@@ -70,6 +74,8 @@ impl SenderBuilder {
             codecs: PayloadCodecs::new(),
             routes: Routes::new(),
             trace_context: None,
+            durability: Durability::Fast,
+            durability_timeout: Duration::ZERO,
         }
         .settings(&SenderSettings::default())
     }
@@ -89,7 +95,9 @@ impl SenderBuilder {
             PayloadForm::Inline => Codec::new(),
             form @ PayloadForm::Base64 => Codec::new().payload_form(form),
         };
-        self.max_message_bytes(settings.max_message_bytes)
+        self.durability(settings.durability)
+            .durability_timeout(settings.durability_timeout)
+            .max_message_bytes(settings.max_message_bytes)
     }
 
     /// Asks for room with every push, so that the queue's max length is never exceeded by this sender.
@@ -154,6 +162,19 @@ impl SenderBuilder {
         self
     }
 
+    /// How safe a message is to be before its send is answered; [`Sender::with_durability`] chooses per send.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// How long to wait until a message is confirmed to be that safe, at least a millisecond; then its outcome is
+    /// unknown ([`SendError::Unknown`](crate::SendError::Unknown)).
+    pub fn durability_timeout(mut self, timeout: Duration) -> Self {
+        self.durability_timeout = timeout.max(Duration::from_millis(1));
+        self
+    }
+
     /// The form of payloads on the wire.
     pub fn payload_form(mut self, form: PayloadForm) -> Self {
         self.codec = self.codec.payload_form(form);
@@ -194,9 +215,10 @@ impl SenderBuilder {
                 queues.push(queue.clone());
             }
         }
+        let links = Arc::new(Links::new(self.connection.clone(), self.durability_timeout));
         let outlets = queues
             .into_iter()
-            .map(|queue| Combiner::new(Pusher::new(self.connection.clone(), queue, self.options)))
+            .map(|queue| Outlet::new(self.connection.clone(), queue, self.options, Arc::clone(&links)))
             .collect();
         let dispatcher = Arc::new(Dispatcher {
             outlets,
@@ -219,7 +241,7 @@ impl SenderBuilder {
                 .service(Unlimited(Arc::clone(&dispatcher)));
             BoxCloneSyncService::new(service)
         });
-        Sender { dispatcher, gates, limited }
+        Sender { dispatcher, durability: self.durability, gates, limited }
     }
 }
 

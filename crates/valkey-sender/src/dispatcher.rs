@@ -11,11 +11,13 @@ use valkey_envelope::{
     Codec, EncodeError, Envelope, Limit, MessageId, PayloadCodecs, QueueName, TraceParent,
 };
 
-use crate::combiner::{Combiner, Push};
+use crate::combiner::Push as _;
+use crate::durability::Durability;
 use crate::error::SendError;
 use crate::item::Item;
+use crate::outlet::{Line, Outlet};
 use crate::progress::{Progress, RetryRules, Step, Try};
-use crate::pusher::{Accepted, Outcome, Pusher};
+use crate::pusher::{Accepted, Outcome};
 use crate::receipt::Receipt;
 use crate::routes::Routes;
 use crate::telemetry;
@@ -23,9 +25,6 @@ use crate::watch::system_ms;
 
 /// Gives the trace context of the caller, where the program keeps one.
 pub(crate) type TraceContext = Arc<dyn Fn() -> Option<TraceParent> + Send + Sync>;
-
-/// The way to one queue, where concurrent sends meet.
-pub(crate) type Outlet = Arc<Combiner<Pusher>>;
 
 /// Everything a sender does, without limits around it.
 pub(crate) struct Dispatcher {
@@ -42,19 +41,28 @@ pub(crate) struct Dispatcher {
 // === impl Dispatcher ===
 
 impl Dispatcher {
-    pub(crate) async fn send(&self, envelope: Envelope) -> Result<Receipt, SendError> {
+    pub(crate) async fn send(
+        &self,
+        envelope: Envelope,
+        durability: Durability,
+    ) -> Result<Receipt, SendError> {
         let span = tracing::info_span!("send", queue = Empty, id = Empty, kind = envelope.kind());
         let (outlet, item) = self.prepare(envelope)?;
-        span.record("queue", display(outlet.inner().queue())).record("id", display(&item.id));
-        self.send_one(outlet, item).instrument(span).await
+        span.record("queue", display(outlet.queue())).record("id", display(&item.id));
+        self.send_one(&outlet.line(durability), durability, item).instrument(span).await
     }
 
-    async fn send_one(&self, outlet: &Outlet, mut item: Item) -> Result<Receipt, SendError> {
+    async fn send_one(
+        &self,
+        line: &Line,
+        durability: Durability,
+        mut item: Item,
+    ) -> Result<Receipt, SendError> {
         let id = item.id.clone();
-        let queue = outlet.inner().queue();
+        let queue = line.inner().queue();
         let (mut progress, start) = (Progress::default(), Instant::now());
         loop {
-            let Ok((returned, outcome)) = outlet.submit(item).await else {
+            let Ok((returned, outcome)) = line.submit(item).await else {
                 return Err(reject(
                     queue,
                     SendError::Unknown {
@@ -71,19 +79,23 @@ impl Dispatcher {
                     tracing::debug!(?pause, ?outcome, "trying again");
                     sleep(pause).await;
                 }
-                step => return self.conclude(queue, id, step, outcome),
+                step => return self.conclude(queue, id, durability, step, outcome),
             }
         }
     }
 
-    pub(crate) async fn send_all(&self, envelopes: Vec<Envelope>) -> Vec<Result<Receipt, SendError>> {
+    pub(crate) async fn send_all(
+        &self,
+        envelopes: Vec<Envelope>,
+        durability: Durability,
+    ) -> Vec<Result<Receipt, SendError>> {
         let mut results: Vec<Option<Result<Receipt, SendError>>> = Vec::with_capacity(envelopes.len());
         let mut groups: Vec<(&Outlet, Vec<(usize, Item)>)> = Vec::new();
         for (index, envelope) in envelopes.into_iter().enumerate() {
             match self.prepare(envelope) {
                 Ok((outlet, item)) => {
                     results.push(None);
-                    match groups.iter_mut().find(|(known, _)| Arc::ptr_eq(known, outlet)) {
+                    match groups.iter_mut().find(|(known, _)| std::ptr::eq(*known, outlet)) {
                         Some((_, group)) => group.push((index, item)),
                         None => groups.push((outlet, vec![(index, item)])),
                     }
@@ -92,9 +104,8 @@ impl Dispatcher {
             }
         }
         let groups = groups.into_iter().map(|(outlet, group)| {
-            let span =
-                tracing::info_span!("send_all", queue = %outlet.inner().queue(), messages = group.len());
-            self.send_group(outlet, group).instrument(span)
+            let span = tracing::info_span!("send_all", queue = %outlet.queue(), messages = group.len());
+            self.send_group(outlet.line(durability), durability, group).instrument(span)
         });
         for (index, result) in futures::future::join_all(groups).await.into_iter().flatten() {
             results[index] = Some(result);
@@ -108,16 +119,17 @@ impl Dispatcher {
     /// Sends messages of one queue, together for as long as more than one is undecided.
     async fn send_group(
         &self,
-        outlet: &Outlet,
+        line: Line,
+        durability: Durability,
         group: Vec<(usize, Item)>,
     ) -> Vec<(usize, Result<Receipt, SendError>)> {
-        let queue = outlet.inner().queue();
+        let queue = line.inner().queue();
         let start = Instant::now();
         let mut results = Vec::with_capacity(group.len());
         let (mut states, mut items): (Vec<(usize, Progress)>, Vec<Item>) =
             group.into_iter().map(|(index, item)| ((index, Progress::default()), item)).unzip();
         while !items.is_empty() {
-            let outcomes = outlet.inner().push(std::mem::take(&mut items)).await;
+            let outcomes = line.inner().push(std::mem::take(&mut items)).await;
             // One random number for all: what failed together is tried again together, and keeps its order.
             let (unit, waited, mut longest) = (rand::random(), start.elapsed(), Duration::ZERO);
             let tried = std::mem::take(&mut states);
@@ -128,7 +140,7 @@ impl Dispatcher {
                         states.push((index, progress));
                         items.push(item);
                     }
-                    step => results.push((index, self.conclude(queue, item.id, step, outcome))),
+                    step => results.push((index, self.conclude(queue, item.id, durability, step, outcome))),
                 }
             }
             if !items.is_empty() {
@@ -142,7 +154,7 @@ impl Dispatcher {
     /// Chooses the way, fills in what the sender adds, and encodes.
     fn prepare(&self, envelope: Envelope) -> Result<(&Outlet, Item), SendError> {
         let outlet = self.outlet(&envelope);
-        let queue = outlet.inner().queue();
+        let queue = outlet.queue();
         let mut envelope = envelope.with_queue(queue);
         if envelope.id().is_empty() {
             envelope = envelope.with_id(MessageId::new());
@@ -185,7 +197,7 @@ impl Dispatcher {
     fn outlet(&self, envelope: &Envelope) -> &Outlet {
         self.routes
             .choose(envelope)
-            .and_then(|queue| self.outlets.iter().find(|outlet| outlet.inner().queue() == queue))
+            .and_then(|queue| self.outlets.iter().find(|outlet| outlet.queue() == queue))
             .unwrap_or(&self.outlets[0])
     }
 
@@ -194,6 +206,7 @@ impl Dispatcher {
         &self,
         queue: &QueueName,
         id: MessageId,
+        durability: Durability,
         step: Step,
         outcome: Outcome,
     ) -> Result<Receipt, SendError> {
@@ -204,10 +217,12 @@ impl Dispatcher {
         let unknown = step == Step::FinishUnknown;
         let queue_name = queue.clone();
         let error = match outcome {
-            Outcome::Accepted(Accepted::Duplicate) => return Ok(Receipt::Duplicate { id }),
-            Outcome::Accepted(Accepted::Pushed) => return Ok(Receipt::Sent { id }),
-            Outcome::Accepted(Accepted::Scheduled) => return Ok(Receipt::Scheduled { id }),
-            Outcome::Failed { error, .. } if unknown => self.unknown(queue_name, id, Some(error)),
+            Outcome::Accepted(Accepted::Duplicate) => return Ok(Receipt::Duplicate { id, durability }),
+            Outcome::Accepted(Accepted::Pushed) => return Ok(Receipt::Sent { id, durability }),
+            Outcome::Accepted(Accepted::Scheduled) => return Ok(Receipt::Scheduled { id, durability }),
+            Outcome::Failed { error, .. } | Outcome::Unconfirmed(error) if unknown => {
+                self.unknown(queue_name, id, Some(error))
+            }
             _ if unknown => self.unknown(queue_name, id, None),
             Outcome::BreakerOpen { retry_after } => {
                 SendError::BreakerOpen { queue: queue_name, id, retry_after }
@@ -218,6 +233,10 @@ impl Dispatcher {
             }
             Outcome::Failed { error, .. } => SendError::Rejected { queue: queue_name, id, source: error },
             Outcome::Full { limit } => SendError::QueueFull { queue: queue_name, id, limit },
+            Outcome::Refused(source) => {
+                SendError::DurabilityRefused { queue: queue_name, id, durability, source }
+            }
+            Outcome::Unconfirmed(error) => self.unknown(queue_name, id, Some(error)),
             Outcome::Garbled => self.unknown(queue_name, id, None),
         };
         Err(reject(queue, error))
@@ -239,10 +258,10 @@ impl Outcome {
             Self::Accepted(_) => Try::Settled,
             Self::ClockUnstable => Try::Refused,
             Self::Failed { error, unknown: true } if error.kind() == ErrorKind::Denied => Try::Stranded,
-            Self::Failed { unknown: true, .. } | Self::Garbled => Try::Unknown,
+            Self::Failed { unknown: true, .. } | Self::Garbled | Self::Unconfirmed(_) => Try::Unknown,
             Self::Failed { error, .. } if error.kind() == ErrorKind::OutOfMemory => Try::NoMemory,
             Self::Failed { error, .. } if error.is_transient() => Try::Refused,
-            Self::BreakerOpen { .. } | Self::Failed { .. } => Try::Hopeless,
+            Self::BreakerOpen { .. } | Self::Failed { .. } | Self::Refused(_) => Try::Hopeless,
             Self::Full { .. } => Try::Full,
         }
     }

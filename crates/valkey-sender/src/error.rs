@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use valkey_connection::Error as ConnectionError;
+use valkey_connection::{DurabilityRefusal, Error as ConnectionError, ErrorKind};
 use valkey_envelope::{CodecError, EncodeError, MessageId, QueueName};
+
+use crate::durability::Durability;
 
 /// A message that was not accepted, or may not have been.
 ///
@@ -42,6 +44,18 @@ pub enum SendError {
         id: MessageId,
         /// What the codec said.
         source: Arc<CodecError>,
+    },
+    /// The server cannot promise the durability that was asked for. Nothing was sent.
+    #[error("message {id} was not sent to queue {queue}: `{durability}` cannot be promised: {source}")]
+    DurabilityRefused {
+        /// The queue it was meant for.
+        queue: QueueName,
+        /// The id of the message.
+        id: MessageId,
+        /// What was asked for.
+        durability: Durability,
+        /// Why not, with the remedy.
+        source: DurabilityRefusal,
     },
     /// The envelope breaks a limit of the wire format.
     #[error("message {id} was not sent: it has no valid wire form")]
@@ -99,8 +113,8 @@ pub enum SendError {
         /// The limit in bytes.
         limit: usize,
     },
-    /// The message may or may not be in the queue.
-    #[error("nobody knows whether message {id} reached queue {queue}; {}", unknown_remedy(*.deduplicated))]
+    /// The message may or may not be in the queue; or it is, and may be less safe than was asked for.
+    #[error("{}; {}", unknown_fact(.queue, .id, .source.as_ref()), unknown_remedy(*.deduplicated))]
     Unknown {
         /// The queue it was meant for.
         queue: QueueName,
@@ -111,6 +125,41 @@ pub enum SendError {
         /// How the last attempt ended; none if its task vanished with its runtime.
         source: Option<ConnectionError>,
     },
+}
+
+/// Why a durability is not promised: [`Sender::check_durability`](crate::Sender::check_durability).
+#[non_exhaustive]
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CheckError {
+    /// It could not be found out.
+    #[error("how safe queue {queue} keeps its messages could not be found out: {source}")]
+    Failed {
+        /// The queue.
+        queue: QueueName,
+        /// Why not.
+        source: ConnectionError,
+    },
+    /// The server cannot promise it.
+    #[error("`{durability}` cannot be promised for queue {queue}: {source}")]
+    Refused {
+        /// The queue.
+        queue: QueueName,
+        /// What was asked for.
+        durability: Durability,
+        /// Why not, with the remedy.
+        source: DurabilityRefusal,
+    },
+}
+
+fn unknown_fact(queue: &QueueName, id: &MessageId, source: Option<&ConnectionError>) -> String {
+    match source {
+        Some(error) if error.kind() == ErrorKind::Unconfirmed => {
+            format!(
+                "message {id} reached queue {queue} and may be less safe there than was asked for: {error}"
+            )
+        }
+        _ => format!("nobody knows whether message {id} reached queue {queue}"),
+    }
 }
 
 fn unknown_remedy(deduplicated: bool) -> &'static str {
@@ -128,6 +177,7 @@ impl SendError {
             Self::BreakerOpen { id, .. }
             | Self::ClockUnstable { id, .. }
             | Self::Codec { id, .. }
+            | Self::DurabilityRefused { id, .. }
             | Self::Encode { id, .. }
             | Self::OutOfMemory { id, .. }
             | Self::QueueFull { id, .. }
@@ -150,17 +200,19 @@ impl SendError {
             | Self::OutOfMemory { .. }
             | Self::QueueFull { .. }
             | Self::Unknown { .. } => true,
+            Self::DurabilityRefused { source, .. } => source.is_transient(),
             Self::Rejected { source, .. } => source.is_transient(),
             Self::Codec { .. } | Self::Encode { .. } | Self::TooLarge { .. } => false,
         }
     }
 
-    /// One word for metrics and logs: `breaker_open`, `clock`, `full`, `invalid`, `oom`, `rejected`, `too_large`, `unknown`.
+    /// One word for metrics and logs: `breaker_open`, `clock`, `durability`, `full`, `invalid`, `oom`, `rejected`, `too_large`, `unknown`.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::BreakerOpen { .. } => "breaker_open",
             Self::ClockUnstable { .. } => "clock",
             Self::Codec { .. } | Self::Encode { .. } => "invalid",
+            Self::DurabilityRefused { .. } => "durability",
             Self::OutOfMemory { .. } => "oom",
             Self::QueueFull { .. } => "full",
             Self::Rejected { .. } => "rejected",

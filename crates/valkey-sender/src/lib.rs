@@ -10,6 +10,11 @@
 //! Concurrent sends of one process travel together; each learns what became of its own message. Where the answer to
 //! a push is lost, the error says so ([`SendError::Unknown`]), and a dedup window makes the repetition safe.
 //!
+//! How safe a message is before its send is answered is chosen per sender, or per send
+//! ([`Sender::with_durability`]): in the server's memory, on its disk, or with its replicas. Pushes of the safer kinds
+//! have connections of their own, and their wait rides in the round trip of the group. What a server cannot promise is
+//! refused before anything is sent ([`SendError::DurabilityRefused`]); what it did not confirm in time is unknown.
+//!
 //! ```no_run
 //! use std::time::Duration;
 //! use valkey_connection::{Connection, ConnectionSettings};
@@ -32,10 +37,13 @@
 mod builder;
 mod combiner;
 mod dispatcher;
+mod durability;
 mod error;
 mod item;
 pub mod limit;
+mod links;
 mod on_full;
+mod outlet;
 mod pattern;
 mod progress;
 mod pusher;
@@ -51,7 +59,8 @@ mod watch;
 
 pub use self::{
     builder::SenderBuilder,
-    error::SendError,
+    durability::{Certainty, Durability, InvalidDurability},
+    error::{CheckError, SendError},
     on_full::OnFull,
     pattern::Pattern,
     receipt::Receipt,
@@ -61,3 +70,4 @@ pub use self::{
     service::SendFuture,
     settings::{OnFullPolicy, PayloadFormName, SenderSettings},
 };
+pub use valkey_connection::DurabilityRefusal;

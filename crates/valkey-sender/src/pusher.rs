@@ -1,13 +1,18 @@
 //! Messages onto one queue, as few round trips as possible, an outcome each.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
-use valkey_connection::{Command, Connection, Error, ErrorKind, Reply};
+use valkey_connection::{
+    Acknowledged, Call, Command, Connection, DurabilityRefusal, Error, ErrorKind, Reply, ScriptCall,
+};
 use valkey_envelope::{QueueKeys, QueueName};
 
 use crate::combiner::{self, Push};
+use crate::durability::Durability;
 use crate::item::Item;
+use crate::links::{Links, Withheld};
 use crate::scripts::{self, Fate, Generation, PushRules, Pushed};
 use crate::telemetry;
 use crate::watch::{ControlWatch, ServerClock};
@@ -47,6 +52,10 @@ pub(crate) enum Outcome {
     },
     /// The answer was not one of the script's: it may have run.
     Garbled,
+    /// The server cannot promise the durability; nothing was sent.
+    Refused(DurabilityRefusal),
+    /// Accepted, but not confirmed to be as safe as was asked for.
+    Unconfirmed(Error),
 }
 
 /// The ways of being accepted.
@@ -57,31 +66,90 @@ pub(crate) enum Accepted {
     Scheduled,
 }
 
-/// The way to one queue.
-pub(crate) struct Pusher {
+/// The way to one queue, and what is known about it; shared by the lines of all durabilities.
+pub(crate) struct Way {
     connection: Connection,
     queue: QueueName,
     keys: QueueKeys,
     options: PushOptions,
     control: ControlWatch,
     clock: ServerClock,
+    links: Arc<Links>,
 }
 
-impl Pusher {
-    pub(crate) fn new(connection: Connection, queue: QueueName, options: PushOptions) -> Self {
-        let keys = queue.keys();
-        Self { connection, queue, keys, options, control: ControlWatch::new(), clock: ServerClock::default() }
+/// The way to one queue at one durability.
+pub(crate) struct Pusher {
+    way: Arc<Way>,
+    durability: Durability,
+}
+
+impl Way {
+    pub(crate) fn new(
+        connection: Connection,
+        queue: QueueName,
+        options: PushOptions,
+        links: Arc<Links>,
+    ) -> Self {
+        let (keys, control, clock) = (queue.keys(), ControlWatch::new(), ServerClock::default());
+        Self { connection, queue, keys, options, control, clock, links }
     }
 
     pub(crate) fn queue(&self) -> &QueueName {
         &self.queue
     }
 
+    /// Whether the server can promise a durability.
+    pub(crate) async fn check(&self, durability: Durability) -> Result<(), Withheld> {
+        match durability {
+            Durability::Fast => Ok(()),
+            durability => self.links.check(&self.keys, durability).await,
+        }
+    }
+}
+
+impl Pusher {
+    pub(crate) fn new(way: Arc<Way>, durability: Durability) -> Self {
+        Self { way, durability }
+    }
+
+    pub(crate) fn queue(&self) -> &QueueName {
+        &self.way.queue
+    }
+
+    /// Runs commands in one round trip.
+    async fn execute(&self, commands: Vec<Command>) -> Result<Vec<Acknowledged>, Withheld> {
+        if self.durability != Durability::Fast {
+            return self.safely(commands.into_iter().map(Call::from).collect()).await;
+        }
+        let connection = &self.way.connection;
+        Ok(match <[Command; 1]>::try_from(commands) {
+            Ok([command]) => vec![unasked(connection.execute(command).await)],
+            Err(commands) => connection.execute_all(commands).await.into_iter().map(unasked).collect(),
+        })
+    }
+
+    /// Calls scripts in one round trip.
+    async fn invoke(&self, calls: Vec<ScriptCall>) -> Result<Vec<Acknowledged>, Withheld> {
+        if self.durability != Durability::Fast {
+            return self.safely(calls.into_iter().map(Call::from).collect()).await;
+        }
+        let connection = &self.way.connection;
+        Ok(match <[ScriptCall; 1]>::try_from(calls) {
+            Ok([call]) => vec![unasked(connection.invoke(call).await)],
+            Err(calls) => connection.invoke_all(calls).await.into_iter().map(unasked).collect(),
+        })
+    }
+
+    /// The same over a connection that waits until they are as safe as was asked for.
+    async fn safely(&self, calls: Vec<Call>) -> Result<Vec<Acknowledged>, Withheld> {
+        self.way.links.run(&self.way.keys, self.durability, calls).await
+    }
+
     async fn run(&self, items: &[Item]) -> Vec<Outcome> {
-        let all_by_script = self.options.dedup.is_some()
-            || self.options.bounded
-            || self.options.max_length.is_some()
-            || self.control.is_limited();
+        let all_by_script = self.way.options.dedup.is_some()
+            || self.way.options.bounded
+            || self.way.options.max_length.is_some()
+            || self.way.control.is_limited();
         if all_by_script {
             return self.by_script(items).await;
         }
@@ -110,44 +178,45 @@ impl Pusher {
             .iter()
             .map(|chunk| {
                 Command::new("LPUSH")
-                    .key(self.keys.public())
+                    .key(self.way.keys.public())
                     .args(items[chunk.clone()].iter().map(|item| &item.raw))
             })
             .collect();
-        let refreshes = self.control.claim_refresh();
+        let refreshes = self.way.control.claim_refresh();
         if refreshes {
-            commands.push(Command::new("HGET").key(self.keys.control()).arg("max_length"));
+            commands.push(Command::new("HGET").key(self.way.keys.control()).arg("max_length"));
             // Some producers set an expiry on the whole list with each of their pushes; undo it with ours.
-            commands.push(Command::new("PERSIST").key(self.keys.public()));
+            commands.push(Command::new("PERSIST").key(self.way.keys.public()));
         }
-        let mut replies = match <[Command; 1]>::try_from(commands) {
-            Ok([command]) => vec![self.connection.execute(command).await],
-            Err(commands) => self.connection.execute_all(commands).await,
-        }
-        .into_iter();
+        let mut answers = match self.execute(commands).await {
+            Ok(answers) => answers.into_iter(),
+            Err(withheld) => return vec![Outcome::withheld(withheld); items.len()],
+        };
         let mut outcomes = Vec::with_capacity(items.len());
         for chunk in chunks {
-            let outcome = match replies.next() {
-                Some(Ok(_)) => Outcome::Accepted(Accepted::Pushed),
-                Some(Err(error)) => Outcome::failed(error),
+            let outcome = match answers.next() {
+                Some(Acknowledged { reply: Ok(_), confirmed }) => {
+                    Outcome::Accepted(Accepted::Pushed).once(&confirmed)
+                }
+                Some(Acknowledged { reply: Err(error), .. }) => Outcome::failed(error),
                 None => Outcome::Garbled,
             };
             outcomes.extend(chunk.map(|_| outcome.clone()));
         }
-        if let (true, Some(reply)) = (refreshes, replies.next()) {
-            self.note_control(reply);
+        if let (true, Some(answer)) = (refreshes, answers.next()) {
+            self.note_control(answer.reply);
         }
         outcomes
     }
 
     fn note_control(&self, reply: Result<Reply, Error>) {
         match reply {
-            Ok(reply) => self.control.set_limited(!reply.is_nil()),
+            Ok(reply) => self.way.control.set_limited(!reply.is_nil()),
             // Nobody looked: look again with the next push.
-            Err(error) if error.is_store_failure() => self.control.expire(),
+            Err(error) if error.is_store_failure() => self.way.control.expire(),
             // A producer whose user may not read the control hash still sends; it only cannot see the limit.
             Err(error) => {
-                tracing::debug!(queue = %self.queue, %error, "the max length of the queue is unknown");
+                tracing::debug!(queue = %self.way.queue, %error, "the max length of the queue is unknown");
             }
         }
     }
@@ -157,30 +226,43 @@ impl Pusher {
             return Vec::new();
         }
         let chunks = chunks(items, scripts::MAX_ITEMS);
-        let limited = self.options.bounded || self.options.max_length.is_some() || self.control.is_limited();
+        let limited = self.way.options.bounded
+            || self.way.options.max_length.is_some()
+            || self.way.control.is_limited();
         // Under a limit one call after the other, so that what is accepted is a prefix; else all in one go.
-        let mut replies = if chunks.len() > 1 && !limited {
+        let mut answers = if chunks.len() > 1 && !limited {
             let calls = chunks
                 .iter()
-                .map(|chunk| scripts::push(&self.keys, self.rules(), &items[chunk.clone()]))
+                .map(|chunk| scripts::push(&self.way.keys, self.rules(), &items[chunk.clone()]))
                 .collect();
-            self.connection.invoke_all(calls).await
+            match self.invoke(calls).await {
+                Ok(answers) => answers,
+                Err(withheld) => return vec![Outcome::withheld(withheld); items.len()],
+            }
         } else {
             Vec::new()
         }
         .into_iter();
         let mut outcomes: Vec<Outcome> = Vec::with_capacity(items.len());
-        let (mut full, mut failed): (Option<u64>, Option<Error>) = (None, None);
+        let (mut full, mut failed, mut refused): (Option<u64>, Option<Error>, Option<DurabilityRefusal>) =
+            (None, None, None);
         for chunk in chunks {
+            if let Some(refusal) = &refused {
+                outcomes.extend(chunk.map(|_| Outcome::Refused(refusal.clone())));
+                continue;
+            }
             if let Some(error) = &failed {
                 outcomes.extend(chunk.map(|_| Outcome::Failed { error: error.clone(), unknown: false }));
                 continue;
             }
-            let settled = self.settle(&items[chunk], replies.next(), full).await;
+            let settled = self.settle(&items[chunk], answers.next(), full).await;
             for outcome in settled.iter().filter(|_| limited) {
                 match outcome {
                     Outcome::Full { limit } => full = Some(*limit),
-                    Outcome::Failed { error, .. } => failed = Some(error.clone()),
+                    Outcome::Failed { error, .. } | Outcome::Unconfirmed(error) => {
+                        failed = Some(error.clone());
+                    }
+                    Outcome::Refused(refusal) => refused = Some(refusal.clone()),
                     _ => {}
                 }
             }
@@ -196,26 +278,35 @@ impl Pusher {
     async fn settle(
         &self,
         items: &[Item],
-        mut reply: Option<Result<Reply, Error>>,
+        mut answer: Option<Acknowledged>,
         full: Option<u64>,
     ) -> Vec<Outcome> {
         for _ in 0..STALE_ANSWERS {
-            let answer = if let Some(answer) = reply.take() {
+            let Acknowledged { reply, confirmed } = if let Some(answer) = answer.take() {
                 answer
             } else {
                 let mut rules = self.rules();
                 if full.is_some() {
                     rules.max_length = Some(0);
                 }
-                self.connection.invoke(scripts::push(&self.keys, rules, items)).await
-            };
-            match answer.map(|answer| scripts::read(answer, items.len())) {
-                Ok(Some(Pushed::Done { now_ms, fates, limit })) => {
-                    self.clock.sync(now_ms);
-                    self.control.set_limited(limit.is_some());
-                    return fates.into_iter().map(|fate| Outcome::of(fate, full.or(limit))).collect();
+                match self
+                    .invoke(vec![scripts::push(&self.way.keys, rules, items)])
+                    .await
+                    .map(|mut all| all.pop())
+                {
+                    Ok(Some(answer)) => answer,
+                    Ok(None) => return vec![Outcome::Garbled; items.len()],
+                    Err(withheld) => return vec![Outcome::withheld(withheld); items.len()],
                 }
-                Ok(Some(Pushed::Stale { now_ms })) => self.clock.sync(now_ms),
+            };
+            match reply.map(|reply| scripts::read(reply, items.len())) {
+                Ok(Some(Pushed::Done { now_ms, fates, limit })) => {
+                    self.way.clock.sync(now_ms);
+                    self.way.control.set_limited(limit.is_some());
+                    let limit = full.or(limit);
+                    return fates.into_iter().map(|fate| Outcome::of(fate, limit).once(&confirmed)).collect();
+                }
+                Ok(Some(Pushed::Stale { now_ms })) => self.way.clock.sync(now_ms),
                 Ok(None) => return vec![Outcome::Garbled; items.len()],
                 Err(error) => return vec![Outcome::failed(error); items.len()],
             }
@@ -224,8 +315,8 @@ impl Pusher {
     }
 
     fn rules(&self) -> PushRules {
-        let dedup = self.options.dedup.map(|window| Generation::at(self.clock.now_ms(), window));
-        PushRules { dedup, max_length: self.options.max_length }
+        let dedup = self.way.options.dedup.map(|window| Generation::at(self.way.clock.now_ms(), window));
+        PushRules { dedup, max_length: self.way.options.max_length }
     }
 }
 
@@ -234,7 +325,7 @@ impl Push for Pusher {
     type Outcome = Outcome;
 
     async fn push(&self, items: Vec<Item>) -> Vec<(Item, Outcome)> {
-        let permit = match self.connection.breaker().acquire() {
+        let permit = match self.way.connection.breaker().acquire() {
             Ok(permit) => permit,
             Err(open) => {
                 let outcome = Outcome::BreakerOpen { retry_after: open.retry_after() };
@@ -248,7 +339,7 @@ impl Push for Pusher {
         } else {
             permit.success();
         }
-        telemetry::pushed(&self.queue, &items, &outcomes);
+        telemetry::pushed(&self.way.queue, &items, &outcomes);
         items.into_iter().zip(outcomes).collect()
     }
 
@@ -267,6 +358,22 @@ impl Outcome {
         }
     }
 
+    /// Nothing was sent, whatever the error says about what was asked before.
+    fn withheld(withheld: Withheld) -> Self {
+        match withheld {
+            Withheld::Failed(error) => Self::Failed { error, unknown: false },
+            Withheld::Refused(refusal) => Self::Refused(refusal),
+        }
+    }
+
+    /// The same once it is confirmed. What was not accepted needs no confirmation.
+    fn once(self, confirmed: &Result<(), Error>) -> Self {
+        match (self, confirmed) {
+            (Self::Accepted(_), Err(error)) => Self::Unconfirmed(error.clone()),
+            (outcome, _) => outcome,
+        }
+    }
+
     fn failed(error: Error) -> Self {
         // A script is stopped by access control at the first command that is not allowed, be it after the push.
         let stopped = error.kind() == ErrorKind::Denied
@@ -277,11 +384,16 @@ impl Outcome {
 
     fn is_store_failure(&self) -> bool {
         match self {
-            Self::Failed { error, .. } => error.is_store_failure(),
+            Self::Failed { error, .. } | Self::Unconfirmed(error) => error.is_store_failure(),
             Self::Garbled => true,
             _ => false,
         }
     }
+}
+
+/// Nobody asked how safe it is.
+fn unasked(reply: Result<Reply, Error>) -> Acknowledged {
+    Acknowledged { reply, confirmed: Ok(()) }
 }
 
 /// Cuts `items` into runs of at most `max_items` and [`combiner::MAX_BYTES`] (or one item, if that is longer).
@@ -330,23 +442,22 @@ mod tests {
         let connection = Connection::connect(&settings).await.expect("the server runs");
         let queue: QueueName = unique_name("clock").parse().expect("the testkit gives valid names");
         let window = Duration::from_mins(1);
-        let pusher = Pusher::new(
-            connection,
-            queue.clone(),
-            PushOptions { dedup: Some(window), ..PushOptions::default() },
-        );
+        let options = PushOptions { dedup: Some(window), ..PushOptions::default() };
+        let links = Arc::new(Links::new(connection.clone(), Duration::from_secs(1)));
+        let way = Arc::new(Way::new(connection, queue.clone(), options, links));
+        let pusher = Pusher::new(Arc::clone(&way), Durability::Fast);
         let day_ms = 24 * 60 * 60 * 1000;
         for (skewed, expected) in [
             (crate::watch::system_ms() + day_ms, Accepted::Pushed),
             (crate::watch::system_ms() - day_ms, Accepted::Duplicate),
         ] {
-            pusher.clock.sync(skewed);
+            way.clock.sync(skewed);
             let answer = pusher.push(items(&[8])).await;
             assert!(
                 matches!(&answer[..], [(_, Outcome::Accepted(accepted))] if *accepted == expected),
                 "{answer:?}"
             );
-            assert!(pusher.clock.now_ms().abs_diff(crate::watch::system_ms()) < 10_000);
+            assert!(way.clock.now_ms().abs_diff(crate::watch::system_ms()) < 10_000);
         }
         let generation = Generation::at(crate::watch::system_ms(), window).number;
         // The window may have turned meanwhile, then it is the one before.

@@ -2,6 +2,8 @@
 
 use valkey_envelope::MessageId;
 
+use crate::durability::Durability;
+
 /// The good answers to a send.
 #[non_exhaustive]
 #[must_use = "a receipt may say that the message was shed"]
@@ -13,16 +15,22 @@ pub enum Receipt {
     Duplicate {
         /// The id of the message.
         id: MessageId,
+        /// How safe it is.
+        durability: Durability,
     },
     /// It lies in the delayed set and goes to its lane when due.
     Scheduled {
         /// The id of the message.
         id: MessageId,
+        /// How safe it is.
+        durability: Durability,
     },
     /// It lies in its lane, ready to be received.
     Sent {
         /// The id of the message.
         id: MessageId,
+        /// How safe it is.
+        durability: Durability,
     },
     /// The queue was full and the policy is [`OnFull::Shed`](crate::OnFull::Shed): the message is dropped.
     Shed {
@@ -35,7 +43,20 @@ impl Receipt {
     /// The id of the message, whatever became of it.
     pub fn id(&self) -> &MessageId {
         match self {
-            Self::Duplicate { id } | Self::Scheduled { id } | Self::Sent { id } | Self::Shed { id } => id,
+            Self::Duplicate { id, .. }
+            | Self::Scheduled { id, .. }
+            | Self::Sent { id, .. }
+            | Self::Shed { id } => id,
+        }
+    }
+
+    /// How safe the message is: what the send asked for, and the server has confirmed. `None` if it was shed.
+    pub fn durability(&self) -> Option<Durability> {
+        match self {
+            Self::Duplicate { durability, .. }
+            | Self::Scheduled { durability, .. }
+            | Self::Sent { durability, .. } => Some(*durability),
+            Self::Shed { .. } => None,
         }
     }
 

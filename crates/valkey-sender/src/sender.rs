@@ -11,10 +11,13 @@ use valkey_envelope::{Envelope, QueueName};
 
 use crate::builder::SenderBuilder;
 use crate::dispatcher::Dispatcher;
-use crate::error::SendError;
+use crate::durability::Durability;
+use crate::error::{CheckError, SendError};
 use crate::limit::Turns;
+use crate::links::Withheld;
 use crate::receipt::Receipt;
 use crate::routes::Explanation;
+use crate::service::Job;
 
 /// Sends messages to queues. Cloning is cheap, and clones share everything, also the configured limits.
 ///
@@ -38,9 +41,10 @@ use crate::routes::Explanation;
 #[derive(Clone)]
 pub struct Sender {
     pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) durability: Durability,
     pub(crate) gates: Gates,
     /// The dispatcher behind the configured limits; `None` if there are none.
-    pub(crate) limited: Option<BoxCloneSyncService<Envelope, Receipt, SendError>>,
+    pub(crate) limited: Option<BoxCloneSyncService<Job, Receipt, SendError>>,
 }
 
 /// The configured limits, for sends of many messages at once; single ones pass them as tower layers.
@@ -63,6 +67,56 @@ impl Sender {
         SenderBuilder::new(connection, queue)
     }
 
+    /// The same sender, for messages that are to be as safe as that before their send is answered.
+    ///
+    /// Cheap; shares everything, also the limits. There is no order between messages of different durabilities.
+    ///
+    /// ```no_run
+    /// use valkey_sender::{Durability, Sender};
+    ///
+    /// # async fn run(sender: Sender, order: valkey_envelope::Envelope) -> Result<(), Box<dyn std::error::Error>> {
+    /// let replicated = sender.with_durability(Durability::Replicated(1.try_into()?));
+    /// let receipt = replicated.send(order).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_durability(&self, durability: Durability) -> Self {
+        Self { durability, ..self.clone() }
+    }
+
+    /// How safe messages of this sender are to be before their send is answered.
+    pub fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// Whether the servers of all queues of this sender can promise its durability, as far as that can be found out
+    /// by asking for their settings, and by trial writes to a key of each queue that is removed again. Also done
+    /// before the first send over each connection; here is where to learn of it at the start.
+    ///
+    /// Takes some milliseconds; up to some seconds where the server syncs once a second, and the durability's timeout
+    /// where replicas do not answer. [`Durability::Fast`] asks nobody.
+    ///
+    /// # Errors
+    /// [`CheckError`]: what cannot be promised and why, or why that could not be found out.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves at most the key of a trial behind, for ten seconds.
+    pub async fn check_durability(&self) -> Result<(), CheckError> {
+        for outlet in &self.dispatcher.outlets {
+            outlet.check(self.durability).await.map_err(|withheld| {
+                let queue = outlet.queue().clone();
+                match withheld {
+                    Withheld::Failed(source) => CheckError::Failed { queue, source },
+                    Withheld::Refused(source) => {
+                        CheckError::Refused { queue, durability: self.durability, source }
+                    }
+                }
+            })?;
+        }
+        Ok(())
+    }
+
     /// Sends one message.
     ///
     /// Sends of one process that happen at the same time travel together, each with its own result. Transient
@@ -78,8 +132,8 @@ impl Sender {
     /// After a drop the message is in the queue or not, whole. Other sends are not disturbed.
     pub async fn send(&self, envelope: Envelope) -> Result<Receipt, SendError> {
         match &self.limited {
-            None => self.dispatcher.send(envelope).await,
-            Some(limited) => limited.clone().oneshot(envelope).await,
+            None => self.dispatcher.send(envelope, self.durability).await,
+            Some(limited) => limited.clone().oneshot((envelope, self.durability)).await,
         }
     }
 
@@ -109,7 +163,7 @@ impl Sender {
             Some(slots) => Some(slots.acquire().await.expect("the semaphore is never closed")),
             None => None,
         };
-        let results = self.dispatcher.send_all(envelopes).await;
+        let results = self.dispatcher.send_all(envelopes, self.durability).await;
         drop(slot);
         results
     }
@@ -121,7 +175,7 @@ impl Sender {
 
     /// The queue for messages that no route sends elsewhere.
     pub fn queue(&self) -> &QueueName {
-        self.dispatcher.outlets[0].inner().queue()
+        self.dispatcher.outlets[0].queue()
     }
 }
 

@@ -10,6 +10,7 @@ use tower::Service;
 use valkey_envelope::Envelope;
 
 use crate::dispatcher::Dispatcher;
+use crate::durability::Durability;
 use crate::error::SendError;
 use crate::receipt::Receipt;
 use crate::sender::Sender;
@@ -17,6 +18,9 @@ use crate::sender::Sender;
 /// A send under way through the [`Service`] of a [`Sender`].
 #[must_use = "a send does nothing until it is polled"]
 pub struct SendFuture(Pin<Box<dyn Future<Output = Result<Receipt, SendError>> + Send>>);
+
+/// A message, and how safe it is to be.
+pub(crate) type Job = (Envelope, Durability);
 
 /// The dispatcher as a service, for layers to stand around.
 #[derive(Clone)]
@@ -37,14 +41,15 @@ impl Service<Envelope> for Sender {
     }
 
     fn call(&mut self, envelope: Envelope) -> SendFuture {
+        let job = (envelope, self.durability);
         match &mut self.limited {
-            None => Unlimited(Arc::clone(&self.dispatcher)).call(envelope),
-            Some(limited) => SendFuture(Box::pin(limited.call(envelope))),
+            None => Unlimited(Arc::clone(&self.dispatcher)).call(job),
+            Some(limited) => SendFuture(Box::pin(limited.call(job))),
         }
     }
 }
 
-impl Service<Envelope> for Unlimited {
+impl Service<Job> for Unlimited {
     type Response = Receipt;
     type Error = SendError;
     type Future = SendFuture;
@@ -53,9 +58,9 @@ impl Service<Envelope> for Unlimited {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, envelope: Envelope) -> SendFuture {
+    fn call(&mut self, (envelope, durability): Job) -> SendFuture {
         let dispatcher = Arc::clone(&self.0);
-        SendFuture(Box::pin(async move { dispatcher.send(envelope).await }))
+        SendFuture(Box::pin(async move { dispatcher.send(envelope, durability).await }))
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use valkey_config::{Contradiction, Invalid, Raw, Setting, Validate, settings};
 use valkey_envelope::{PayloadForm, QueueName};
 
+use crate::durability::Durability;
 use crate::on_full::OnFull;
 
 /// The shortest dedup window: below it, a generation would be over before a send has crossed a slow network.
@@ -75,6 +76,11 @@ settings! {
         pub on_full: OnFullPolicy = OnFullPolicy::Error,
         /// How long `on_full = "block"` waits before it gives up. Unset: for ever.
         pub on_full_timeout: Option<Duration>,
+        /// How safe a message is to be before its send is answered: `fast` (the server's memory has it), `durable` (its
+        /// disk has it) or `replicated(N)` (so many replicas have it, too). What the server cannot promise is refused.
+        pub durability: Durability = Durability::Fast,
+        /// How long to wait until the server confirms that a message is that safe; then its outcome is unknown.
+        pub durability_timeout: Duration = Duration::from_secs(3),
         /// Bytes of an encoded message; larger ones are refused. Receivers have the same limit: raise both.
         pub max_message_bytes: usize = 1024 * 1024,
         /// The form of the payload: `inline` JSON, or `base64` of it for Go consumers with a `[]byte` there.
@@ -126,6 +132,9 @@ impl Validate for SenderSettings {
                 ["on_full_timeout", "on_full"],
                 "only on_full = \"block\" waits, so only it has a timeout",
             ));
+        }
+        if self.durability_timeout.is_zero() {
+            found.push(Contradiction::new(["durability_timeout"], "nothing is confirmed in no time"));
         }
         if self.max_message_bytes == 0 {
             found.push(Contradiction::new(["max_message_bytes"], "no message has 0 bytes"));
@@ -240,17 +249,34 @@ mod tests {
     }
 
     #[test]
+    fn durabilities_are_read() {
+        let settings = load(&[("DURABILITY", "replicated(2)"), ("DURABILITY_TIMEOUT", "1s")]).expect("valid");
+        assert_eq!(settings.durability, "replicated:2".parse().expect("valid"));
+        assert_eq!(settings.durability_timeout, Duration::from_secs(1));
+        let error = load(&[("DURABILITY", "safe")]).expect_err("no such durability").to_string();
+        assert!(error.contains("VALKEY_SENDER_DURABILITY") && error.contains("`durable`"), "{error}");
+    }
+
+    #[test]
     fn contradictions_are_found_together() {
         let settings = SenderSettings::default()
             .rate_limit_burst(NonZeroU32::new(5))
             .dedup_window(Some(Duration::from_millis(10)))
             .on_full_timeout(Some(Duration::from_secs(1)))
+            .durability_timeout(Duration::ZERO)
             .max_message_bytes(0);
         let found = settings.validate();
         let fields: Vec<&str> = found.iter().map(|contradiction| contradiction.fields()[0]).collect();
         assert_eq!(
             fields,
-            ["rate_limit_burst", "dedup_window", "dedup_window", "on_full_timeout", "max_message_bytes"]
+            [
+                "rate_limit_burst",
+                "dedup_window",
+                "dedup_window",
+                "on_full_timeout",
+                "durability_timeout",
+                "max_message_bytes"
+            ]
         );
     }
 }

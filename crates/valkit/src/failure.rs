@@ -5,7 +5,7 @@ use std::io;
 use valkey_connection::ErrorKind;
 use valkey_envelope::QueueName;
 use valkey_receiver::ReceiveError;
-use valkey_sender::SendError;
+use valkey_sender::{CheckError, SendError};
 
 use crate::exit::Exit;
 
@@ -34,6 +34,9 @@ pub(crate) enum Failure {
     /// Not done, because it would not be safe.
     #[error("{what}")]
     Refused { what: String, hint: String },
+    /// The durability asked for cannot be promised, or that could not be found out; nothing was sent.
+    #[error(transparent)]
+    Durability(#[from] CheckError),
     #[error(transparent)]
     Send(#[from] SendError),
     /// The command line makes no sense in a way that its parser cannot see.
@@ -73,9 +76,20 @@ impl Failure {
                 _ => Exit::Failed,
             },
             Self::Refused { .. } => Exit::Refused,
+            Self::Durability(error) => match error {
+                CheckError::Failed { source, .. } => Exit::of(source.kind()),
+                _ => Exit::Refused,
+            },
             Self::Send(error) => match error {
                 SendError::BreakerOpen { .. } => Exit::Unreachable,
+                SendError::DurabilityRefused { .. } => Exit::Refused,
                 SendError::Rejected { source, .. } => Exit::of(source.kind()),
+                // In the queue, but not as safe as was asked for as far as anybody knows.
+                SendError::Unknown { source: Some(source), .. }
+                    if source.kind() == ErrorKind::Unconfirmed =>
+                {
+                    Exit::Refused
+                }
                 _ => Exit::Failed,
             },
         }

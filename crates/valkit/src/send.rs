@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use valkey_connection::{Command, Connection};
 use valkey_envelope::{Envelope, Lane, QueueName};
-use valkey_sender::{Receipt, Sender};
+use valkey_sender::{Certainty, Durability, Receipt, Sender};
 
 use crate::{context::Context, exit::Exit, failure::Failure, input::Input, output::Format};
 
@@ -19,9 +19,11 @@ Examples:
   echo '{\"login\":\"ada\"}' | valkit send user-registrations --kind registration
   valkit send user-registrations --file users.ndjson --ndjson --priority low
   valkit send user-registrations --file reminder.json --delay 2h --ttl 1d --header tenant=7
+  valkit send user-registrations --file order.json --durability replicated:1
   valkit send user-registrations --raw --file envelope.json
 
-Exit code 3: some messages were sent, others not; -o ndjson has a line for each.";
+Exit code 3: some messages were sent, others not; -o ndjson has a line for each. Exit code 7: the server cannot promise the
+durability, and nothing was sent; or it has not confirmed it in time, and the message may be in the queue.";
 
 /// Messages sent in one round trip.
 const BATCH: usize = 256;
@@ -38,7 +40,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     ndjson: bool,
     /// Push the bytes as they are, without an envelope
-    #[arg(long, conflicts_with_all = ["delay", "ttl", "id", "kind", "header"])]
+    #[arg(long, conflicts_with_all = ["delay", "ttl", "id", "kind", "header", "durability"])]
     raw: bool,
     /// The lane: high, normal or low
     #[arg(long, value_name = "LANE", default_value = "normal")]
@@ -55,6 +57,9 @@ pub(crate) struct Arguments {
     /// The kind, by which receivers choose a handler
     #[arg(long)]
     kind: Option<String>,
+    /// How safe it is to be: fast (in the server's memory), durable (on its disk) or replicated:N (with N replicas, too)
+    #[arg(long, value_name = "MODE")]
+    durability: Option<Durability>,
     /// A header; may be given several times
     #[arg(long, value_name = "K=V", value_parser = header)]
     header: Vec<(String, String)>,
@@ -71,6 +76,11 @@ struct Sent {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
     status: &'static str,
+    /// Whether it is there, as safe as was asked for: `confirmed`, `unknown` or `rejected`.
+    certainty: &'static str,
+    /// How safe it is confirmed to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    durability: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -84,6 +94,9 @@ struct Summary {
     duplicate: u64,
     shed: u64,
     failed: u64,
+    /// Of the failed: those that may be in the queue all the same.
+    unknown: u64,
+    durability: String,
     messages: Vec<Sent>,
     #[serde(skip)]
     first_failure: Option<Failure>,
@@ -92,9 +105,17 @@ struct Summary {
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
     let settings = context.settings()?;
     let connection = Connection::connect(&settings.connection).await?;
-    let sender =
+    let mut sender =
         Sender::builder(connection.clone(), arguments.queue.clone()).settings(&settings.sender).build();
-    let mut summary = Summary { queue: arguments.queue.to_string(), ..Summary::default() };
+    if let Some(durability) = arguments.durability {
+        sender = sender.with_durability(durability);
+    }
+    let durability = if arguments.raw { Durability::Fast } else { sender.durability() };
+    if !arguments.raw {
+        sender.check_durability().await?;
+    }
+    let (queue, durability) = (arguments.queue.to_string(), durability.to_string());
+    let mut summary = Summary { queue, durability, ..Summary::default() };
     let input = Input::new(arguments.file.clone());
     if input.is_terminal() {
         context.hint("type the payload, then Ctrl-D; --file FILE reads it from a file");
@@ -161,13 +182,14 @@ async fn send(
                 lines.push(line);
                 envelopes.push(envelope);
             }
-            Err(failure) => summary.note(line, None, Err(failure), context)?,
+            Err(failure) => summary.note(line, None, Certainty::Rejected, Err(failure), context)?,
         }
     }
     let ids: Vec<String> = envelopes.iter().map(|envelope| envelope.id().to_string()).collect();
     let receipts = sender.send_all(envelopes).await;
     for ((line, id), receipt) in lines.into_iter().zip(ids).zip(receipts) {
-        summary.note(line, Some(id), receipt.map_err(Failure::from), context)?;
+        let certainty = Certainty::of(&receipt);
+        summary.note(line, Some(id), certainty, receipt.map_err(Failure::from), context)?;
     }
     Ok(())
 }
@@ -214,9 +236,16 @@ async fn push(
     let command = Command::new("LPUSH").key(keys.lane(arguments.priority)).args(elements);
     let result = connection.execute(command).await;
     for line in lines {
-        let one =
-            result.as_ref().map(|_| Receipt::Sent { id: "".into() }).map_err(|error| error.clone().into());
-        summary.note(line, None, one, context)?;
+        let certainty = match &result {
+            Ok(_) => Certainty::Confirmed,
+            Err(error) if error.outcome_unknown() => Certainty::Unknown,
+            Err(_) => Certainty::Rejected,
+        };
+        let one = match &result {
+            Ok(_) => Ok(Receipt::Sent { id: "".into(), durability: Durability::Fast }),
+            Err(error) => Err(error.clone().into()),
+        };
+        summary.note(line, None, certainty, one, context)?;
     }
     Ok(())
 }
@@ -236,6 +265,7 @@ impl Summary {
         &mut self,
         line: Option<u64>,
         id: Option<String>,
+        certainty: Certainty,
         result: Result<Receipt, Failure>,
         context: &Context,
     ) -> Result<(), Failure> {
@@ -247,7 +277,19 @@ impl Summary {
             Err(_) => ("failed", &mut self.failed),
         };
         *count += 1;
-        let sent = Sent { line, id, status, error: result.as_ref().err().map(ToString::to_string) };
+        self.unknown += u64::from(certainty == Certainty::Unknown);
+        let sent = Sent {
+            line,
+            id,
+            status,
+            certainty: certainty.as_str(),
+            durability: result
+                .as_ref()
+                .ok()
+                .and_then(Receipt::durability)
+                .map(|durability| durability.to_string()),
+            error: result.as_ref().err().map(ToString::to_string),
+        };
         match context.output.format {
             Format::Ndjson => context.output.line(&sent)?,
             Format::Json => self.messages.push(sent),
@@ -298,10 +340,20 @@ impl Summary {
         let total: u64 = counts.iter().map(|(_, count)| count).sum();
         if let Some(only) = self.messages.first().filter(|_| total == 1) {
             let line = format!("{} {}", only.status, only.id.as_deref().unwrap_or(""));
-            return format!("{}\n", line.trim_end());
+            return format!("{}{}\n", line.trim_end(), self.confirmed_as());
         }
         let counts = counts.iter().filter(|(_, count)| *count > 0);
         let parts: Vec<String> = counts.map(|(name, count)| format!("{name} {count}")).collect();
-        format!("{}\n", parts.join(", "))
+        // Of several, some may have failed.
+        let confirmed = self.confirmed_as().replacen(", ", "; what was sent is ", 1);
+        format!("{}{confirmed}\n", parts.join(", "))
+    }
+
+    /// For people, who take `fast` for granted.
+    fn confirmed_as(&self) -> String {
+        if self.durability == Durability::Fast.to_string() {
+            return String::new();
+        }
+        format!(", confirmed as {}", self.durability)
     }
 }

@@ -3,7 +3,9 @@
 
 mod bounded;
 mod dedup;
+mod durability;
 mod failures;
+mod loss;
 mod model;
 mod rig;
 mod sending;

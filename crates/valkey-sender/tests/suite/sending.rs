@@ -4,7 +4,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use valkey_envelope::{Delayed, Envelope, Lane, PayloadCodec, PayloadCodecs, PayloadForm, TraceParent};
-use valkey_sender::{Receipt, Route, Routes, SendError};
+use valkey_sender::{Durability, Receipt, Route, Routes, SendError};
 use valkey_testkit::TestServer;
 
 use crate::rig::{Rig, connect, is_sent, message, queue};
@@ -14,7 +14,7 @@ async fn a_plain_consumer_gets_exactly_the_encoded_envelope() {
     let rig = Rig::new().await;
     let envelope = message("hällo").with_kind("greeting").with_header("locale", "de");
     let receipt = rig.sender().send(envelope.clone()).await.unwrap();
-    assert_eq!(receipt, Receipt::Sent { id: envelope.id().clone() });
+    assert_eq!(receipt, Receipt::Sent { id: envelope.id().clone(), durability: Durability::Fast });
 
     let expected = envelope.with_queue(&rig.queue).encode().unwrap();
     let popped = rig.server.cli_raw(&["BRPOP", rig.keys.public(), "1"], Bytes::new()).await.unwrap();
@@ -134,7 +134,8 @@ async fn a_delayed_message_waits_in_the_set_under_an_id_of_ours() {
     let envelope = message(1).with_not_before(due).with_priority(Lane::High);
     let results = rig.sender().send_all([envelope.clone(), envelope.clone()]).await;
     for result in results {
-        assert_eq!(result.unwrap(), Receipt::Scheduled { id: envelope.id().clone() });
+        let (id, durability) = (envelope.id().clone(), Durability::Fast);
+        assert_eq!(result.unwrap(), Receipt::Scheduled { id, durability });
     }
     let listed = rig.cli(&["ZRANGE", rig.keys.delayed(), "0", "-1", "WITHSCORES"]).await;
     let lines: Vec<&str> = listed.lines().collect();

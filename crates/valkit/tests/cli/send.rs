@@ -1,8 +1,9 @@
 //! `valkit send`
 
 use serde_json::Value;
+use valkey_testkit::TestServer;
 
-use crate::support::Bench;
+use crate::support::{Bench, valkit};
 
 #[tokio::test]
 async fn a_payload_becomes_an_envelope() {
@@ -90,4 +91,46 @@ async fn settings_of_a_service_can_be_used() {
     command.write_stdin("{}").assert().success();
     let envelope: Value = serde_json::from_str(&bench.cli(&["RPOP", &bench.public()]).await).unwrap();
     assert_eq!(envelope["payload"], "e30=");
+}
+
+#[tokio::test]
+async fn what_is_confirmed_as_durable_is_said_in_every_form() {
+    let server =
+        TestServer::builder().append_only(true).config("appendfsync", "always").start().await.unwrap();
+    let send = |arguments: &[&str]| {
+        let mut command = valkit(&[&["send", "q", "--durability", "durable"], arguments].concat());
+        let done = command.env("VALKEY_URL", server.url()).write_stdin("1").assert().success();
+        String::from_utf8(done.get_output().stdout.clone()).unwrap()
+    };
+    let text = send(&["--id", "a"]);
+    assert_eq!(text, "sent a, confirmed as durable\n");
+    assert!(send(&["--ndjson"]).ends_with(", confirmed as durable\n"));
+    for form in [&["-o", "json"], &["-o", "ndjson"]] {
+        let said: Value = serde_json::from_str(send(form).trim()).unwrap();
+        let message = if form[1] == "json" { &said["messages"][0] } else { &said };
+        assert_eq!((&message["certainty"], &message["durability"]), (&"confirmed".into(), &"durable".into()));
+    }
+    assert_eq!(server.cli(&["LLEN", "queue:q"]).await.unwrap(), "4");
+}
+
+#[tokio::test]
+async fn a_durability_that_cannot_be_promised_is_refused_with_the_remedy_and_nothing_is_sent() {
+    let bench = Bench::new().await;
+    for (durability, remedy) in
+        [("durable", "appendonly to `yes`"), ("replicated:1", "connect more replicas")]
+    {
+        let done = bench
+            .valkit(&["send", &bench.queue, "--durability", durability])
+            .write_stdin("1")
+            .assert()
+            .code(7);
+        let told = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
+        assert!(told.contains(remedy), "{told}");
+        assert!(done.get_output().stdout.is_empty());
+    }
+    assert_eq!(bench.cli(&["EXISTS", &bench.public()]).await, "0");
+    let wrong = ["send", &bench.queue, "--durability", "replicated:0"];
+    let done = bench.valkit(&wrong).write_stdin("1").assert().code(2);
+    assert!(String::from_utf8_lossy(&done.get_output().stderr).contains("replicated:N"));
+    bench.valkit(&["send", &bench.queue, "--durability", "fast"]).write_stdin("1").assert().success();
 }

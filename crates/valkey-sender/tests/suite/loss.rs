@@ -1,0 +1,192 @@
+//! What a failover and a power cut take, by durability. The oracle is what is there afterwards, held against the answers.
+
+use std::collections::HashSet;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use valkey_connection::{Command, Connection};
+use valkey_envelope::{Envelope, MessageId, QueueName};
+use valkey_sender::{Certainty, Durability, Sender};
+use valkey_testkit::{Figures, TestReplication, TestServer};
+
+use crate::rig::{connect, message, queue};
+
+const WORKERS: usize = 8;
+/// Between two sends of a worker, so that the cases are of a size.
+const PACE: Duration = Duration::from_millis(10);
+const BLACK_HOLE: Duration = Duration::from_secs(4);
+
+/// What the senders were told.
+#[derive(Default)]
+struct Answers {
+    confirmed: Vec<String>,
+    unknown: u64,
+    rejected: u64,
+}
+
+/// The answers, held against what is there.
+struct Balance {
+    confirmed: u64,
+    lost: u64,
+}
+
+impl Answers {
+    fn note(&mut self, id: String, certainty: Certainty) {
+        match certainty {
+            Certainty::Confirmed => self.confirmed.push(id),
+            Certainty::Unknown => self.unknown += 1,
+            Certainty::Rejected => self.rejected += 1,
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.confirmed.extend(other.confirmed);
+        self.unknown += other.unknown;
+        self.rejected += other.rejected;
+    }
+
+    async fn balance(&self, case: &str, server: &TestServer, queue: &QueueName) -> Balance {
+        let there = ids(&connect(&server.url()).await, queue).await;
+        let lost = self.confirmed.iter().filter(|id| !there.contains(*id)).count() as u64;
+        let confirmed = self.confirmed.len() as u64;
+        Figures::case(case)
+            .sent(confirmed + self.unknown + self.rejected)
+            .confirmed(confirmed)
+            .unknown(self.unknown)
+            .rejected(self.rejected)
+            .lost(lost)
+            .publish();
+        eprintln!(
+            "{case}: confirmed {confirmed}, unknown {}, rejected {}, lost {lost}",
+            self.unknown, self.rejected
+        );
+        Balance { confirmed, lost }
+    }
+}
+
+async fn ids(connection: &Connection, queue: &QueueName) -> HashSet<String> {
+    let range = Command::new("LRANGE").key(queue.keys().public()).args(["0", "-1"]);
+    let listed = connection.execute(range).await.unwrap().into_array().unwrap();
+    let id = |raw: &[u8]| Envelope::decode(raw).unwrap().id().to_string();
+    listed.into_iter().map(|raw| id(&raw.into_bytes().unwrap())).collect()
+}
+
+/// Sends until told to stop.
+async fn load(sender: Sender, stop: Arc<AtomicBool>) -> Answers {
+    let mut answers = Answers::default();
+    while !stop.load(Ordering::Relaxed) {
+        let id = MessageId::new().to_string();
+        let answer = sender.send(message(1).with_id(id.as_str())).await;
+        answers.note(id, Certainty::of(&answer));
+        tokio::time::sleep(PACE).await;
+    }
+    answers
+}
+
+/// The replica hears nothing for four seconds, then the primary dies and the replica takes over.
+async fn promotion(case: &str, durability: Durability, settings: &[(&str, &str)]) -> Balance {
+    let server = TestServer::builder().append_only(true).config("appendfsync", "always");
+    let servers = TestReplication::builder().replicas(1).server(server).start().await.unwrap();
+    let primary = &servers.servers()[0];
+    for (name, value) in settings {
+        primary.cli(&["CONFIG", "SET", name, value]).await.unwrap();
+    }
+    let queue = queue();
+    let sender = Sender::builder(connect(&primary.url()).await, queue.clone())
+        .durability(durability)
+        .durability_timeout(Duration::from_millis(500))
+        .retries(0, Duration::ZERO)
+        .build();
+    let stop = Arc::new(AtomicBool::new(false));
+    let workers: Vec<_> =
+        (0..WORKERS).map(|_| tokio::spawn(load(sender.clone(), Arc::clone(&stop)))).collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    servers.link(1).black_hole();
+    tokio::time::sleep(BLACK_HOLE).await;
+    primary.kill().await.unwrap();
+    stop.store(true, Ordering::Relaxed);
+    servers.promote(1).await.unwrap();
+    let mut answers = Answers::default();
+    for worker in workers {
+        answers.add(worker.await.unwrap());
+    }
+    answers.balance(case, &servers.servers()[1], &queue).await
+}
+
+#[tokio::test]
+async fn a_promotion_takes_what_was_sent_fast() {
+    let balance = promotion("fast, replica black-holed 4 s and promoted", Durability::Fast, &[]).await;
+    assert!(balance.lost > 0, "nothing was lost, so this shows nothing");
+}
+
+#[tokio::test]
+async fn min_replicas_to_write_narrows_the_loss_of_fast_and_does_not_end_it() {
+    let settings = [("min-replicas-to-write", "1"), ("min-replicas-max-lag", "1")];
+    let case = "fast, min-replicas-to-write 1, replica black-holed 4 s and promoted";
+    let balance = promotion(case, Durability::Fast, &settings).await;
+    assert!(balance.lost > 0, "nothing was lost, so this shows nothing");
+}
+
+#[tokio::test]
+async fn a_promotion_takes_what_was_only_on_the_old_disk() {
+    let case = "durable, replica black-holed 4 s and promoted";
+    let balance = promotion(case, Durability::Durable, &[]).await;
+    assert!(balance.lost > 0, "nothing was lost, so this shows nothing");
+}
+
+#[tokio::test]
+async fn a_promotion_takes_nothing_that_was_confirmed_as_replicated() {
+    let case = "replicated(1), replica black-holed 4 s and promoted";
+    let balance = promotion(case, Durability::Replicated(NonZeroU32::MIN), &[]).await;
+    assert!(balance.confirmed > 100, "{} confirmed", balance.confirmed);
+    assert_eq!(balance.lost, 0);
+}
+
+/// The machine loses its power: of the append-only file there is what was synced. That is at least everything up to the
+/// last message that was confirmed as durable; all that came after it is taken away.
+#[tokio::test]
+async fn a_power_cut_takes_nothing_that_was_confirmed_as_durable() {
+    let server =
+        TestServer::builder().append_only(true).config("appendfsync", "always").start().await.unwrap();
+    let (connection, queue) = (connect(&server.url()).await, queue());
+    let fast = Sender::builder(connection.clone(), queue.clone()).retries(0, Duration::ZERO).build();
+    let durable = fast.with_durability(Durability::Durable);
+    // Both at once; what is fast and lies before something durable is safe, too, but nobody said so.
+    let stop = Arc::new(AtomicBool::new(false));
+    let workers: Vec<_> =
+        (0..WORKERS).map(|_| tokio::spawn(load(durable.clone(), Arc::clone(&stop)))).collect();
+    let others: Vec<_> = (0..2).map(|_| tokio::spawn(load(fast.clone(), Arc::clone(&stop)))).collect();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    stop.store(true, Ordering::Relaxed);
+    let (mut safe, mut rest) = (Answers::default(), Answers::default());
+    for other in others {
+        rest.add(other.await.unwrap());
+    }
+    for worker in workers {
+        safe.add(worker.await.unwrap());
+    }
+    let synced = append_only_size(&server).await;
+    for n in 0..200 {
+        let id = format!("late-{n}");
+        let answer = fast.send(message(n).with_id(id.as_str())).await;
+        rest.note(id, Certainty::of(&answer));
+    }
+    let written = append_only_size(&server).await;
+    assert!(written > synced);
+    server.kill().await.unwrap();
+    server.lose_append_only_tail(written - synced).await.unwrap();
+    server.restart().await.unwrap();
+    let balance = safe.balance("durable, power cut", &server, &queue).await;
+    assert!(balance.confirmed > 100, "{} confirmed", balance.confirmed);
+    assert_eq!(balance.lost, 0);
+    let rest = rest.balance("fast, power cut, 200 behind the last sync", &server, &queue).await;
+    assert_eq!(rest.lost, 200, "nothing was lost, so this shows nothing");
+}
+
+async fn append_only_size(server: &TestServer) -> u64 {
+    let info = server.cli(&["INFO", "persistence"]).await.unwrap();
+    let size = info.lines().find_map(|line| line.strip_prefix("aof_current_size:"));
+    size.unwrap().trim().parse().unwrap()
+}
