@@ -3,6 +3,7 @@
 //! Facts are gathered first ([`facts`]), each for itself, so that a user who may not ask for one of them still gets
 //! the rest; the judgements ([`server`], [`queue`]) are pure functions over them.
 
+mod durability;
 mod facts;
 mod queue;
 mod server;
@@ -72,6 +73,8 @@ impl Admin {
             let facts = facts::gather(&self.connection, &node).await?;
             diagnosis.servers.push(facts.server.clone());
             diagnosis.findings.extend(server::judge(&facts));
+            let sync = self.connection.sync_facts(&node).await?;
+            diagnosis.findings.push(durability::judge(&facts.server, &sync));
         }
         let catalog = match self.queues(|_| ()).await {
             Ok(catalog) => catalog,
