@@ -3,7 +3,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use valkey_envelope::{Lane, MessageId};
 use valkey_sender::{Receipt, SendError, Sender, SenderBuilder};
-use valkey_testkit::{Cut, CutOutcome, FaultProxy};
+use valkey_testkit::{Cut, CutOutcome, FaultProxy, Figures};
 
 use crate::rig::{Rig, is_sent, message};
 
@@ -130,22 +130,36 @@ async fn cut_everywhere(places: Places, build: fn(SenderBuilder) -> SenderBuilde
                 // The script is known to the server, so that the cut hits a call that does the work.
                 assert!(is_sent(&sender.send(message(0)).await));
                 rig.ask("DEL", &[rig.keys.public()]).await;
+                let mut answers = Answers::default();
+                let side: fn(u64) -> Cut = Cut::request_after;
+                let at = (places, worker);
                 let requests =
-                    cut_one_side(&rig, &proxy, &sender, (places, worker), Cut::request_after, deduplicated);
-                let requests = requests.await;
-                let places = Places { step: 1, ..places };
-                let replies =
-                    cut_one_side(&rig, &proxy, &sender, (places, worker), Cut::reply_before, deduplicated);
-                (requests, replies.await)
+                    cut_one_side(&rig, &proxy, &sender, at, side, deduplicated, &mut answers).await;
+                let side: fn(u64) -> Cut = Cut::reply_before;
+                let at = (Places { step: 1, ..places }, worker);
+                let replies = cut_one_side(&rig, &proxy, &sender, at, side, deduplicated, &mut answers).await;
+                (requests, replies, answers)
             })
         })
         .collect();
-    let (mut requests, mut replies) = (0, 0);
+    let (mut requests, mut replies, mut all) = (0, 0, Answers::default());
     for worker in workers {
-        let (more_requests, more_replies) = worker.await.unwrap();
+        let (more_requests, more_replies, answers) = worker.await.unwrap();
         (requests, replies) = (requests + more_requests, replies + more_replies);
+        all.confirmed += answers.confirmed;
+        all.unknown += answers.unknown;
     }
+    // A confirmed one that did not arrive would have ended its worker, and so would one that came twice.
+    let figures = Figures::new().sent(all.confirmed + all.unknown).confirmed(all.confirmed);
+    figures.unknown(all.unknown).lost(0).twice(0).publish();
     assert!(requests > 100 / places.step && replies > 3, "cut {requests} requests and {replies} replies");
+}
+
+/// How many sends had which answer.
+#[derive(Clone, Copy, Default)]
+struct Answers {
+    confirmed: u64,
+    unknown: u64,
 }
 
 async fn cut_one_side(
@@ -155,6 +169,7 @@ async fn cut_one_side(
     (places, worker): (Places, usize),
     cut: fn(u64) -> Cut,
     deduplicated: bool,
+    answers: &mut Answers,
 ) -> usize {
     let (mut at, mut cuts) = (worker * places.step, 0);
     loop {
@@ -169,9 +184,13 @@ async fn cut_one_side(
         for (id, result) in ids.iter().zip(&results) {
             let is_there = arrived.iter().any(|arrived| arrived == id);
             match result {
-                Ok(Receipt::Sent { .. } | Receipt::Duplicate { .. }) => assert!(is_there, "lost: {place}"),
+                Ok(Receipt::Sent { .. } | Receipt::Duplicate { .. }) => {
+                    assert!(is_there, "lost: {place}");
+                    answers.confirmed += 1;
+                }
                 Err(error) if error.outcome_unknown() => {
                     assert!(!deduplicated, "a retry settles it: {place}");
+                    answers.unknown += 1;
                 }
                 other => panic!("{other:?}: {place}"),
             }
