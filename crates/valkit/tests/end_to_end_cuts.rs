@@ -10,7 +10,7 @@ use valkey_connection::{Command, Connection, ConnectionSettings};
 use valkey_envelope::{Envelope, QueueName};
 use valkey_receiver::{Receiver, ReceiverSettings};
 use valkey_sender::Sender;
-use valkey_testkit::{Cut, FaultProxy, TestServer, unique_name};
+use valkey_testkit::{Cut, FaultProxy, Figures, TestServer, unique_name};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// So long that its end heals nothing here.
@@ -140,11 +140,15 @@ async fn pairs(worker: usize, build: fn(Connection, QueueName) -> Sender) -> Ans
 /// Shares the rounds out, since each is mostly waiting for connections to come back.
 async fn share(build: fn(Connection, QueueName) -> Sender) -> Answers {
     let workers: JoinSet<Answers> = (0..WORKERS).map(|worker| pairs(worker, build)).collect();
-    workers.join_all().await.into_iter().fold(Answers::default(), |sum, one| Answers {
+    let answers = workers.join_all().await.into_iter().fold(Answers::default(), |sum, one| Answers {
         confirmed: sum.confirmed + one.confirmed,
         unknown: sum.unknown + one.unknown,
         refused: sum.refused + one.refused,
-    })
+    });
+    // Each answer was held against what arrived, and a confirmed one that did not would have ended its worker.
+    let figures = Figures::new().sent((2 * WORKERS * ROUNDS) as u64).confirmed(answers.confirmed as u64);
+    figures.unknown(answers.unknown as u64).rejected(answers.refused as u64).lost(0).twice(0).publish();
+    answers
 }
 
 #[tokio::test]
