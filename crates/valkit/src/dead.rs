@@ -17,7 +17,7 @@ use crate::{
     context::Context,
     exit::Exit,
     failure::Failure,
-    text::{self, Message},
+    text::{self, Message, counted},
 };
 
 #[derive(Subcommand)]
@@ -44,7 +44,7 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> Result<Exit, Failure> 
 /// Which dead letters, by what they say of themselves.
 #[derive(Args, Clone)]
 pub(crate) struct Filter {
-    /// Only those that died for this reason: rejected, `max_attempts`, expired, crashed, undecodable, codec, panicked, ...
+    /// Only those that died for this reason: rejected, `max_attempts`, expired, crashed, undecodable, codec, unroutable, panicked, ...
     #[arg(long)]
     reason: Option<String>,
     /// Only those that died since then: 2026-11-21T10:00:00Z, or 2h for two hours ago
@@ -177,10 +177,13 @@ impl Done {
             return Err(Failure::Partial(format!("stopped after {}: {error}", done.total)));
         }
         if done.unreadable > 0 {
-            context.hint(&format!("{} were left: their stored form cannot be read", done.unreadable));
+            context.hint(&format!(
+                "{} left: the stored form cannot be read",
+                counted(done.unreadable, "dead letter")
+            ));
         }
         if done.absent > 0 {
-            context.hint(&format!("{} were not there (any more)", done.absent));
+            context.hint(&format!("{} not there (any more)", counted(done.absent, "dead letter")));
         }
         match (done.total, done.absent + done.unreadable) {
             (_, 0) => Ok(Exit::Ok),

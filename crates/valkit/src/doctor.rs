@@ -3,7 +3,13 @@
 use valkey_admin::{Diagnosis, Severity};
 use valkey_envelope::QueueName;
 
-use crate::{context::Context, exit::Exit, failure::Failure, output::Format, text::printable};
+use crate::{
+    context::Context,
+    exit::Exit,
+    failure::Failure,
+    output::Format,
+    text::{counted, printable},
+};
 
 const EXAMPLES: &str = "\
 Reads only. Looks at versions, memory policy, persistence, access rules and clocks of every primary, and at every queue:
@@ -48,13 +54,13 @@ fn render(diagnosis: &Diagnosis, context: &Context) -> String {
     }
     let count = |severity| diagnosis.findings.iter().filter(|finding| finding.severity == severity).count();
     parts.push(format!(
-        "{} critical, {} warnings, {} unchecked, {} notes; looked at {} servers and {} queues\n",
+        "{} critical, {}, {} unchecked, {}; looked at {} and {}\n",
         count(Severity::Critical),
-        count(Severity::Warning),
+        counted(count(Severity::Warning), "warning"),
         count(Severity::Unchecked),
-        count(Severity::Note),
-        diagnosis.servers.len(),
-        diagnosis.queues.len(),
+        counted(count(Severity::Note), "note"),
+        counted(diagnosis.servers.len(), "server"),
+        counted(diagnosis.queues.len(), "queue"),
     ));
     parts.concat()
 }

@@ -65,7 +65,9 @@ impl Failure {
         match self {
             Self::Admin(Admin::Connection(error)) | Self::Connection(error) => Exit::of(error.kind()),
             Self::Admin(Admin::NoDeadLetter { .. }) | Self::NotFound(_) => Exit::NotFound,
-            Self::Admin(Admin::NotApplicable { .. }) | Self::Config(_) | Self::Usage { .. } => Exit::Usage,
+            Self::Admin(Admin::InvalidRate { .. } | Admin::NotApplicable { .. })
+            | Self::Config(_)
+            | Self::Usage { .. } => Exit::Usage,
             // Whoever read our output has seen enough.
             Self::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
             Self::Admin(_) | Self::Failed(_) | Self::Io { .. } => Exit::Failed,
@@ -106,18 +108,17 @@ impl Failure {
             Self::Admin(valkey_admin::Error::NoDeadLetter { queue, .. }) => Some(format!(
                 "a dead letter has an id of its own, which is not its message's: valkit dead ls {queue}"
             )),
-            Self::Admin(valkey_admin::Error::Connection(error)) | Self::Connection(error) => {
-                match error.kind() {
-                    ErrorKind::Disconnected | ErrorKind::Timeout => {
-                        Some("give the server with --url or VALKEY_URL".into())
-                    }
-                    ErrorKind::Protocol => Some(
-                        "is that port a Valkey's, and without TLS? With it, the URL begins with valkeys://"
-                            .into(),
-                    ),
-                    _ => None,
-                }
-            }
+            _ => self.connection_error().and_then(hint_at).map(str::to_owned),
+        }
+    }
+
+    /// What the connection said, under whatever verb it was.
+    fn connection_error(&self) -> Option<&valkey_connection::Error> {
+        match self {
+            Self::Admin(valkey_admin::Error::Connection(error))
+            | Self::Connection(error)
+            | Self::Receive(ReceiveError::Join { source: error, .. })
+            | Self::Send(SendError::Rejected { source: error, .. }) => Some(error),
             _ => None,
         }
     }
@@ -125,6 +126,27 @@ impl Failure {
     /// Whether there is nothing to tell: the reader of a pipe has gone.
     pub(crate) fn is_silent(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// What somebody at a command line can do about it.
+fn hint_at(error: &valkey_connection::Error) -> Option<&'static str> {
+    match error.kind() {
+        ErrorKind::Disconnected | ErrorKind::Timeout => Some("give the server with --url or VALKEY_URL"),
+        ErrorKind::Protocol => {
+            Some("is that port a Valkey's, and without TLS? With it, the URL begins with valkeys://")
+        }
+        ErrorKind::Configuration => {
+            let text = error.to_string();
+            if text.contains("belongs to a cluster") {
+                Some("in the environment that is VALKEY_MODE=cluster")
+            } else if text.contains("cluster support disabled") {
+                Some("the server belongs to no cluster: leave VALKEY_MODE unset, or set it to standalone")
+            } else {
+                None
+            }
+        }
+        _ => None,
     }
 }
 

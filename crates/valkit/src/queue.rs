@@ -1,6 +1,7 @@
 //! `valkit queue VERB`
 
 mod hand_back;
+mod limit;
 mod ls;
 mod pause;
 mod peek;
@@ -11,7 +12,7 @@ use clap::{Args, Subcommand, builder::PossibleValuesParser, builder::TypedValueP
 use valkey_admin::{Place, Tally};
 use valkey_envelope::QueueName;
 
-use crate::{context::Context, exit::Exit, failure::Failure};
+use crate::{context::Context, exit::Exit, failure::Failure, text::counted};
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
@@ -25,6 +26,8 @@ pub(crate) enum Verb {
     Pause(Named),
     /// Let consumers go on
     Resume(Named),
+    /// Show or change how much may wait and how fast it is handed out
+    Limit(limit::Arguments),
     /// Remove waiting messages for good
     Purge(purge::Arguments),
     /// Move everything to the public list, for plain consumers
@@ -45,6 +48,7 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> Result<Exit, Failure> 
         Verb::Peek(arguments) => peek::run(arguments, context).await,
         Verb::Pause(named) => pause::pause(named.queue, context).await,
         Verb::Resume(named) => pause::resume(named.queue, context).await,
+        Verb::Limit(arguments) => limit::run(arguments, context).await,
         Verb::Purge(arguments) => purge::run(arguments, context).await,
         Verb::HandBack(arguments) => hand_back::run(arguments, context).await,
     }
@@ -102,7 +106,9 @@ impl Done {
         })?;
         match done.error {
             None => Ok(Exit::Ok),
-            Some(error) => Err(Failure::Partial(format!("stopped after {total} messages: {error}"))),
+            Some(error) => {
+                Err(Failure::Partial(format!("stopped after {}: {error}", counted(total, "message"))))
+            }
         }
     }
 }

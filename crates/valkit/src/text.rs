@@ -26,6 +26,23 @@ pub(crate) fn optional(duration_: Option<Duration>) -> String {
     duration_.map_or_else(|| "-".to_owned(), duration)
 }
 
+/// `1 message`, `2 messages`: the noun without its `s`, unless it is more than one.
+pub(crate) fn counted(count: impl TryInto<u64>, one: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
+    if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
+}
+
+/// A rate by the time in which it is a whole number: `100/1s`, `30/1m`.
+pub(crate) fn rate(a_second: f64) -> String {
+    const TIMES: [(&str, f64); 4] = [("s", 1.0), ("m", 60.0), ("h", 3_600.0), ("d", 86_400.0)];
+    let whole = |value: f64| value.round() >= 1.0 && (value - value.round()).abs() < 1e-6 * value;
+    let found = TIMES.into_iter().find(|(_, seconds)| whole(a_second * seconds));
+    found.map_or_else(
+        || format!("{a_second}/1s"),
+        |(unit, seconds)| format!("{}/1{unit}", (a_second * seconds).round()),
+    )
+}
+
 /// Bytes: `17 B`, `1.5 KiB`, `3.0 MiB`.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
@@ -168,6 +185,13 @@ mod tests {
     fn instants_are_utc() {
         assert_eq!(instant(1_753_000_000_123), "2025-07-20T08:26:40.123Z");
         assert_eq!(instant(u64::MAX), format!("{} ms", u64::MAX));
+    }
+
+    #[test]
+    fn counts_and_rates_read_well() {
+        assert_eq!([0u64, 1, 2].map(|n| counted(n, "warning")), ["0 warnings", "1 warning", "2 warnings"]);
+        let shown = [100.0, 0.5, 1.0 / 3_600.0, 100.0 / 60.0, 0.123_456_7, 1e9].map(rate);
+        assert_eq!(shown, ["100/1s", "30/1m", "1/1h", "100/1m", "0.1234567/1s", "1000000000/1s"]);
     }
 
     #[test]

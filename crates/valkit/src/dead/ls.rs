@@ -4,7 +4,14 @@ use valkey_admin::{DeadCursor, DeadQuery};
 use valkey_envelope::QueueName;
 
 use super::{Filter, Letter};
-use crate::{context::Context, exit::Exit, failure::Failure, output::Format, table::Column, text};
+use crate::{
+    context::Context,
+    exit::Exit,
+    failure::Failure,
+    output::Format,
+    table::Column,
+    text::{self, counted},
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -83,7 +90,14 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         context.output.list(&COLUMNS, &rows)?;
     }
     if found == 0 {
-        context.hint(&format!("queue {queue} has no such dead letter"));
+        let stats = admin.stats(queue).await?;
+        context.hint(&if !stats.exists {
+            format!("queue {queue} has no key on this server: is that its name? `valkit queue ls` shows those there are")
+        } else if stats.dead == 0 {
+            format!("queue {queue} has no dead letters")
+        } else {
+            format!("queue {queue} has {}, but none like that", counted(stats.dead, "dead letter"))
+        });
     } else if after.is_some() {
         context.hint("there may be more: --count N or --all");
     }

@@ -4,7 +4,7 @@ use valkey_admin::Execution;
 use valkey_envelope::QueueName;
 
 use super::{Done, Which};
-use crate::{confirm::Guard, context::Context, exit::Exit, failure::Failure};
+use crate::{confirm::Guard, context::Context, exit::Exit, failure::Failure, text::counted};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,7 +31,7 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     if guard.dry_run || found.done() == 0 {
         return Done::finish(queue, guard.dry_run, &found, "dead letters to remove", context);
     }
-    let what = format!("This removes {} dead letters of queue {queue} for good", found.done());
+    let what = format!("This removes {} of queue {queue} for good", counted(found.done(), "dead letter"));
     guard.confirm(&what, queue.as_str())?;
     let tally = admin.purge_dead(&queue, &selection, Execution::Run, |_| ()).await?;
     Done::finish(queue, false, &tally, "dead letters removed", context)

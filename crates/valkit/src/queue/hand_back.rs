@@ -4,7 +4,7 @@ use valkey_admin::{Admin, Execution};
 use valkey_envelope::QueueName;
 
 use super::{Done, parts, places};
-use crate::{confirm::Guard, context::Context, exit::Exit, failure::Failure};
+use crate::{confirm::Guard, context::Context, exit::Exit, failure::Failure, text::counted};
 
 const EXAMPLES: &str = "\
 For leaving to plain BRPOP consumers: moves what they cannot see to the list queue:NAME, in the order in which it would \
@@ -38,13 +38,14 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     let live = stats.consumers.iter().filter(|consumer| consumer.lease.is_live()).count();
     if live > 0 {
         context.hint(&format!(
-            "{live} consumers are alive: they keep what they hold, and take what is handed back"
+            "{} alive: what they hold they keep, and what is handed back they take",
+            counted(live, "consumer")
         ));
     }
     if guard.dry_run || found.done() == 0 {
         return Done::finish(queue, guard.dry_run, found, "messages to hand back", context);
     }
-    let what = format!("This moves {} messages of queue {queue} to its public list", found.done());
+    let what = format!("This moves {} of queue {queue} to its public list", counted(found.done(), "message"));
     guard.confirm(&what, queue.as_str())?;
     let tally = admin.hand_back(&queue, &places, Execution::Run, |_| ()).await?;
     Done::finish(queue, false, tally, "messages handed back", context)

@@ -10,7 +10,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     table::Column,
-    text,
+    text::{self, counted},
 };
 
 const EXAMPLES: &str = "\
@@ -57,7 +57,14 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     let (mut rows, mut failed) = (Vec::new(), None);
     for stats in admin.stats_all(&queues).await {
         match stats {
-            Ok(stats) => rows.push(stats),
+            Ok(mut stats) => {
+                let hashes = catalog.in_flight.get(&stats.queue).into_iter().flatten();
+                match admin.strays_of(&stats.queue, hashes.map(String::as_str)).await {
+                    Ok(strays) => stats.add_strays(strays),
+                    Err(error) => failed = Some(error),
+                }
+                rows.push(stats);
+            }
             Err(error) => failed = Some(error),
         }
     }
@@ -72,9 +79,14 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     }
     if catalog.unnameable > 0 {
         context.hint(&format!(
-            "{} keys look like queues, but their names are none we accept",
-            catalog.unnameable
+            "{} like a queue's, but with a name that we do not accept",
+            counted(catalog.unnameable, "key")
         ));
+    }
+    if catalog.one_of_cluster {
+        context.hint(
+            "this is one node of a cluster: with VALKEY_MODE=cluster the queues of all nodes are shown",
+        );
     }
     if catalog.truncated {
         context.hint("the server has too many keys to look at all of them: there may be more queues");
@@ -90,6 +102,8 @@ fn state(queue: &QueueStats) -> String {
     let full = queue.limits.max_length.is_some_and(|limit| queue.ready.total() + queue.delayed >= limit);
     let marks = [
         (!queue.squatters.is_empty(), "foreign key"),
+        (!queue.strays.is_empty(), "strays"),
+        (!queue.odd_limits.is_empty(), "odd limit"),
         (queue.list_expires_in.is_some(), "expires"),
         (queue.paused, "paused"),
         (full, "full"),

@@ -6,9 +6,17 @@ use serde::Serialize;
 use valkey_admin::{ConsumerStats, Lease, Memory, QueueStats};
 use valkey_envelope::QueueName;
 
-use crate::{context::Context, exit::Exit, failure::Failure, table::Column, text};
+use crate::{
+    context::Context,
+    exit::Exit,
+    failure::Failure,
+    table::Column,
+    text::{self, counted},
+};
 
 const EXAMPLES: &str = "\
+Also looks for messages whose consumer is not registered any more, among the first 256,000 keys of the server.
+
 Examples:
   valkit queue show user-registrations
   valkit queue show user-registrations -o json | jq .oldest.ready_ms";
@@ -40,7 +48,18 @@ const CONSUMERS: [Column<ConsumerStats>; 4] = [
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
     let admin = context.admin().await?;
     let queue = arguments.queue;
-    let stats = admin.stats(&queue).await?;
+    let mut stats = admin.stats(&queue).await?;
+    match admin.strays(&queue).await {
+        Ok(strays) => {
+            stats.add_strays(strays.found);
+            if strays.truncated {
+                context.hint(&format!(
+                    "the server has too many keys to look for messages without a consumer at all of them: valkit doctor {queue}"
+                ));
+            }
+        }
+        Err(error) => context.hint(&format!("messages without a consumer were not looked for: {error}")),
+    }
     if !stats.exists {
         return Err(Failure::no_queue(&queue));
     }
@@ -93,6 +112,20 @@ fn render(shown: &Shown, context: &Context) -> String {
             format!("the public list expires in {}, with all in it", text::duration(left)),
         ));
     }
+    for stray in &stats.strays {
+        pairs.push((
+            "WARNING",
+            format!(
+                "{} in flight with {}, which is not registered: valkit queue hand-back {} --only in-flight",
+                counted(stray.in_flight, "message"),
+                stray.consumer,
+                stats.queue
+            ),
+        ));
+    }
+    for odd in &stats.odd_limits {
+        pairs.push(("WARNING", format!("limit {} is {:?}: {}", odd.field, odd.value, odd.effect)));
+    }
     for squatter in &stats.squatters {
         pairs.push((
             "WARNING",
@@ -133,7 +166,7 @@ fn limits(stats: &QueueStats) -> String {
     let limits = &stats.limits;
     let set = [
         limits.max_length.map(|limit| format!("max length {limit}")),
-        limits.rate.map(|rate| format!("{rate}/s")),
+        limits.rate.map(|rate| format!("rate {}", text::rate(rate))),
         limits.burst.map(|burst| format!("burst {burst}")),
         limits.max_in_flight.map(|limit| format!("max in flight {limit}")),
     ];

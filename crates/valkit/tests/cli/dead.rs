@@ -70,3 +70,17 @@ async fn a_reader_that_has_seen_enough_is_no_failure() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
 }
+
+#[tokio::test]
+async fn ls_of_nothing_says_why_there_is_nothing() {
+    let bench = Bench::new().await;
+    let hint = |arguments: &[&str]| {
+        let done = bench.valkit(&[&["dead", "ls", &bench.queue], arguments].concat()).assert().success();
+        String::from_utf8_lossy(&done.get_output().stderr).into_owned()
+    };
+    assert!(hint(&[]).contains("has no key on this server"));
+    bench.push("x").await;
+    assert!(hint(&[]).contains("has no dead letters"));
+    bench.bury("1-1-c", "rejected", b"x").await;
+    assert!(hint(&["--reason", "expired"]).contains("has 1 dead letter, but none like that"));
+}

@@ -1,6 +1,6 @@
 //! `valkit doctor`, `valkit completions`, `valkit --help`
 
-use valkey_testkit::TestServer;
+use valkey_testkit::{TestCluster, TestServer};
 
 use crate::support::{Bench, valkit};
 
@@ -57,13 +57,14 @@ fn completions_for_every_shell() {
 
 #[test]
 fn help_teaches_at_every_verb() {
-    let verbs: [&[&str]; 15] = [
+    let verbs: [&[&str]; 16] = [
         &[],
         &["send"],
         &["receive"],
         &["queue", "ls"],
         &["queue", "show"],
         &["queue", "peek"],
+        &["queue", "limit"],
         &["queue", "purge"],
         &["queue", "hand-back"],
         &["dead", "ls"],
@@ -81,4 +82,44 @@ fn help_teaches_at_every_verb() {
         assert!(help.contains("Examples:"), "{verb:?}\n{help}");
         assert!(!help.contains("hunter2") && !help.contains("demo-consumer"), "{help}");
     }
+}
+
+#[tokio::test]
+async fn a_mode_that_does_not_fit_the_server_is_named_with_its_remedy() {
+    let cluster = TestCluster::start(3).await.unwrap();
+    let url = cluster.nodes()[0].url();
+    let stderr = |arguments: &[&str], code: i32| {
+        let mut verb = valkit(&[arguments, &["--url", &url]].concat());
+        let done = verb.write_stdin("1").assert().code(code);
+        String::from_utf8_lossy(&done.get_output().stderr).into_owned()
+    };
+    // Two of three queues live elsewhere.
+    let mut refused = 0;
+    for queue in ["a", "b", "c", "d", "e", "f"] {
+        if cluster.owner_of(cluster.slot_of(&format!("queue:{queue}")).await.unwrap()).await.unwrap() != 0 {
+            for verb in [&["queue", "pause", queue][..], &["send", queue], &["receive", queue]] {
+                let told = stderr(verb, 2);
+                assert!(told.contains("VALKEY_MODE=cluster"), "{verb:?}: {told}");
+            }
+            refused += 1;
+        }
+    }
+    assert!(refused > 0);
+    assert!(stderr(&["queue", "ls"], 0).contains("VALKEY_MODE=cluster"));
+    let advice = valkit(&["doctor", "--url", &url]).assert().success();
+    assert!(String::from_utf8_lossy(&advice.get_output().stdout).contains("one node of a cluster"));
+
+    let plain = TestServer::shared().await;
+    let done = valkit(&["queue", "ls", "--url", &plain.url()]).env("VALKEY_MODE", "cluster").assert().code(2);
+    let told = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
+    assert!(told.contains("leave VALKEY_MODE unset"), "{told}");
+}
+
+#[tokio::test]
+async fn one_is_no_plural() {
+    let bench = Bench::new().await;
+    bench.push("x").await;
+    let text = bench.ok(&["doctor", &bench.queue]);
+    assert!(text.contains("1 message is ready and no consumer is there"), "{text}");
+    assert!(text.contains("1 server and 1 queue\n"), "{text}");
 }
