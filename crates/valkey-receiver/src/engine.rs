@@ -273,7 +273,9 @@ impl Engine {
         let sent = Instant::now();
         match self.call_take(want, &groups).await {
             Ok(TakeReply::Taken(taken)) => {
-                self.lease.renew(sent, Instant::now());
+                let answered = Instant::now();
+                self.lease.renew(sent, answered);
+                self.lease.hear_clock(taken.now_ms, sent, answered);
                 self.backoff.clear();
                 for settle in &settles {
                     self.held.remove(settle.claim.field);

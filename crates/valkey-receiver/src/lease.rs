@@ -11,13 +11,15 @@ pub(crate) struct Lease {
     length: Duration,
     heartbeat: Duration,
     renewed: Instant,
-    /// Set after a gap in contact: since then the contact is unbroken.
+    /// Set after a gap in contact, or a leap of the server's clock: since then there was neither.
     back_since: Option<Instant>,
+    /// What the server's clock said last, and the earliest moment at which that can have been.
+    heard: Option<(u64, Instant)>,
 }
 
 impl Lease {
     pub(crate) fn new(length: Duration, heartbeat: Duration, joined: Instant) -> Self {
-        Self { length, heartbeat, renewed: joined, back_since: None }
+        Self { length, heartbeat, renewed: joined, back_since: None, heard: None }
     }
 
     /// A fresh lease after one that was lost: a gap in contact by itself.
@@ -37,6 +39,20 @@ impl Lease {
             self.back_since = Some(answered);
         }
         self.renewed = self.renewed.max(sent);
+    }
+
+    /// The server said what time it was, in a call that was sent at `sent` and answered at `answered`.
+    ///
+    /// If its clock went on by more than can have passed, it leapt, and all deadlines are nearer than they were meant to
+    /// be: the others get one lease to renew theirs, as after a gap. How long the calls were under way is nobody's leap.
+    pub(crate) fn hear_clock(&mut self, server_ms: u64, sent: Instant, answered: Instant) {
+        if let Some((before_ms, since)) = self.heard {
+            let told = Duration::from_millis(server_ms.saturating_sub(before_ms));
+            if told > answered.saturating_duration_since(since) + self.length / 8 {
+                self.back_since = Some(answered);
+            }
+        }
+        self.heard = Some((server_ms, sent));
     }
 
     /// When the next renewal is due if nothing else renews.
@@ -61,8 +77,8 @@ impl Lease {
 
     /// Whether this consumer may call another one dead.
     ///
-    /// After a gap in its own contact (the server was away, or stopped) the others had the same gap: each gets one
-    /// lease to come back before anybody counts a crash against it.
+    /// After a gap in its own contact (the server was away, or stopped) the others had the same gap, and a clock that leaps
+    /// takes the lease of all: each gets one lease to come back before anybody counts a crash against it.
     pub(crate) fn may_reap(&self, now: Instant) -> bool {
         self.back_since.is_none_or(|since| now.saturating_duration_since(since) >= self.length)
     }
@@ -110,6 +126,39 @@ mod tests {
         lease.renew(at(1), at(11));
         assert!(!lease.may_reap(at(22)));
         assert!(lease.may_reap(at(23)));
+    }
+
+    #[test]
+    fn after_a_leap_of_the_servers_clock_nobody_is_reaped_for_a_lease() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let hear =
+            |lease: &mut Lease, server_s: u64, now| lease.hear_clock(server_s * 1_000, at(now), at(now));
+        let mut lease = Lease::new(LENGTH, LENGTH / 5, start);
+        hear(&mut lease, 1_000, 0);
+        hear(&mut lease, 1_003, 3);
+        assert!(lease.may_reap(at(3)));
+        hear(&mut lease, 1_005, 4);
+        assert!(lease.may_reap(at(4)), "a second too many is within what leases have to spare");
+        hear(&mut lease, 4_605, 5);
+        assert!(!lease.may_reap(at(16)), "an hour is not");
+        assert!(lease.may_reap(at(17)));
+        hear(&mut lease, 4_617, 17);
+        assert!(lease.may_reap(at(17)));
+        hear(&mut lease, 1_017, 18);
+        hear(&mut lease, 1_018, 19);
+        assert!(lease.may_reap(at(19)), "a step back takes nobody's lease");
+    }
+
+    #[test]
+    fn a_call_that_was_long_under_way_is_no_leap() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut lease = Lease::new(LENGTH, LENGTH / 5, start);
+        // Read at once and told late, then read late: five seconds lie between the two readings, one between the answers.
+        lease.hear_clock(1_000_000, at(0), at(4));
+        lease.hear_clock(1_005_000, at(4), at(5));
+        assert!(lease.may_reap(at(5)));
     }
 
     #[test]

@@ -46,7 +46,9 @@ impl Engine {
             let sent = Instant::now();
             match self.call_take(0, &Settles::default()).await {
                 Ok(TakeReply::Taken(taken)) => {
-                    self.lease.renew(sent, Instant::now());
+                    let answered = Instant::now();
+                    self.lease.renew(sent, answered);
+                    self.lease.hear_clock(taken.now_ms, sent, answered);
                     self.desk.learn_clock(taken.now_ms);
                 }
                 Ok(TakeReply::Fenced { known }) => {
