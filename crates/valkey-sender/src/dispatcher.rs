@@ -1,6 +1,7 @@
 //! From an envelope to its receipt, without limits around it: prepare, push, retry, conclude.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -36,6 +37,29 @@ pub(crate) struct Dispatcher {
     pub(crate) codec: Codec,
     pub(crate) codecs: PayloadCodecs,
     pub(crate) trace_context: Option<TraceContext>,
+}
+
+/// Between two looks at what is under way, so many messages are encoded. What has gathered when that is over goes next:
+/// the longer the way, the more at once.
+const PORTION: usize = 256;
+
+/// Messages by their queue, each with its place in the results.
+#[derive(Default)]
+struct Groups<'a>(Vec<(&'a Outlet, Vec<(usize, Item)>)>);
+
+// === impl Groups ===
+
+impl<'a> Groups<'a> {
+    fn add(&mut self, outlet: &'a Outlet, index: usize, item: Item) {
+        match self.0.iter_mut().find(|(known, _)| std::ptr::eq(*known, outlet)) {
+            Some((_, group)) => group.push((index, item)),
+            None => self.0.push((outlet, vec![(index, item)])),
+        }
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 // === impl Dispatcher ===
@@ -90,30 +114,68 @@ impl Dispatcher {
         durability: Durability,
     ) -> Vec<Result<Receipt, SendError>> {
         let mut results: Vec<Option<Result<Receipt, SendError>>> = Vec::with_capacity(envelopes.len());
-        let mut groups: Vec<(&Outlet, Vec<(usize, Item)>)> = Vec::new();
-        for (index, envelope) in envelopes.into_iter().enumerate() {
-            match self.prepare(envelope) {
-                Ok((outlet, item)) => {
-                    results.push(None);
-                    match groups.iter_mut().find(|(known, _)| std::ptr::eq(*known, outlet)) {
-                        Some((_, group)) => group.push((index, item)),
-                        None => groups.push((outlet, vec![(index, item)])),
-                    }
-                }
-                Err(error) => results.push(Some(Err(error))),
+        let mut envelopes = envelopes.into_iter().enumerate();
+        let mut groups = Groups::default();
+        let mut under_way = None;
+        loop {
+            for (index, envelope) in envelopes.by_ref().take(PORTION) {
+                let prepared = self.prepare(envelope);
+                results.push(prepared.map_or_else(
+                    |error| Some(Err(error)),
+                    |(outlet, item)| {
+                        groups.add(outlet, index, item);
+                        None
+                    },
+                ));
             }
-        }
-        let groups = groups.into_iter().map(|(outlet, group)| {
-            let span = tracing::info_span!("send_all", queue = %outlet.queue(), messages = group.len());
-            self.send_group(outlet.line(durability), durability, group).instrument(span)
-        });
-        for (index, result) in futures::future::join_all(groups).await.into_iter().flatten() {
-            results[index] = Some(result);
+            let done = match under_way.take() {
+                None => Vec::new(),
+                // Nothing is left to be encoded meanwhile.
+                Some(sending) if envelopes.len() == 0 => sending.await,
+                Some(mut sending) => match futures::poll!(&mut sending) {
+                    Poll::Ready(done) => done,
+                    Poll::Pending => {
+                        under_way = Some(sending);
+                        // The driver may share our thread.
+                        tokio::task::yield_now().await;
+                        continue;
+                    }
+                },
+            };
+            for (index, result) in done {
+                results[index] = Some(result);
+            }
+            if groups.is_empty() {
+                if envelopes.len() == 0 {
+                    break;
+                }
+                continue;
+            }
+            let mut sending = Box::pin(self.send_groups(std::mem::take(&mut groups), durability));
+            // The first poll puts it on its way.
+            match futures::poll!(&mut sending) {
+                Poll::Ready(done) => {
+                    done.into_iter().for_each(|(index, result)| results[index] = Some(result))
+                }
+                Poll::Pending => under_way = Some(sending),
+            }
         }
         results
             .into_iter()
             .map(|result| result.expect("each message is refused at once or is in a group"))
             .collect()
+    }
+
+    async fn send_groups(
+        &self,
+        groups: Groups<'_>,
+        durability: Durability,
+    ) -> Vec<(usize, Result<Receipt, SendError>)> {
+        let groups = groups.0.into_iter().map(|(outlet, group)| {
+            let span = tracing::info_span!("send_all", queue = %outlet.queue(), messages = group.len());
+            self.send_group(outlet.line(durability), durability, group).instrument(span)
+        });
+        futures::future::join_all(groups).await.into_iter().flatten().collect()
     }
 
     /// Sends messages of one queue, together for as long as more than one is undecided.

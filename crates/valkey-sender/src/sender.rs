@@ -137,8 +137,10 @@ impl Sender {
         }
     }
 
-    /// Sends many messages in one round trip (one for each 256 messages or 1 MiB where the queue has a max
-    /// length), each with its own result, in the order given.
+    /// Sends many messages together, each with its own result, in the order given.
+    ///
+    /// Up to 256 take one round trip. Of more, the first are on their way while the others are encoded, and what has
+    /// gathered meanwhile goes next (by 256 messages or 1 MiB where the queue has a max length).
     ///
     /// Messages of one lane keep their order in the queue as long as none of them is retried.
     ///

@@ -230,7 +230,7 @@ async fn a_script_that_is_run_again_is_waited_for_again() {
     }
     pair.servers.servers()[0].cli(&["SCRIPT", "FLUSH"]).await.unwrap();
     pair.mute_the_replica().await;
-    let answers = sender.send_all((0..600).map(message)).await;
+    let answers = sender.send_all((0..200).map(message)).await;
     assert!(answers.iter().all(is_unconfirmed), "{answers:?}");
 }
 

@@ -26,6 +26,8 @@ const LIMIT: Duration = Duration::from_mins(2);
 pub(crate) enum Way {
     RawSend,
     Send,
+    /// All in one call, however many.
+    SendMany,
     SendSingly,
     RawReceive,
     Receive,
@@ -72,7 +74,8 @@ impl Load {
         let work = async {
             match way {
                 Way::RawSend => raw_send(lab, messages, hands).await,
-                Way::Send => send(lab, messages, hands).await,
+                Way::Send => send(lab, messages, hands, lab.batch).await,
+                Way::SendMany => send(lab, messages, hands, messages).await,
                 Way::SendSingly => send_singly(lab, messages, hands).await,
                 Way::RawReceive => raw_receive(lab, messages, hands).await,
                 Way::Receive => receive(lab, messages, hands, false).await,
@@ -106,10 +109,10 @@ async fn raw_send(lab: &Lab, messages: usize, hands: usize) -> Result<(), Failur
     all(tasks.collect()).await
 }
 
-async fn send(lab: &Lab, messages: usize, hands: usize) -> Result<(), Failure> {
+async fn send(lab: &Lab, messages: usize, hands: usize, batch: usize) -> Result<(), Failure> {
     let sender = Sender::new(lab.connection.clone(), lab.queue.clone());
     let tasks = shares(messages, hands).map(|share| {
-        let (sender, envelope, batch) = (sender.clone(), lab.envelope(), lab.batch);
+        let (sender, envelope) = (sender.clone(), lab.envelope());
         async move {
             for count in batches(share, batch) {
                 let fresh = (0..count).map(|_| envelope.clone().with_id(valkey_envelope::MessageId::new()));
@@ -190,7 +193,7 @@ async fn receive(lab: &Lab, messages: usize, hands: usize, sending: bool) -> Res
         });
     }
     if sending {
-        send(lab, messages, 1).await?;
+        send(lab, messages, 1, lab.batch).await?;
     }
     all(services).await
 }

@@ -10,6 +10,7 @@ use crate::failure::Failure;
 pub(crate) enum Row {
     RawSend,
     Send,
+    SendMany,
     SendSingly,
     RawReceive,
     Receive,
@@ -22,9 +23,10 @@ pub(crate) enum Row {
 // === impl Row ===
 
 impl Row {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::RawSend,
         Self::Send,
+        Self::SendMany,
         Self::SendSingly,
         Self::RawReceive,
         Self::Receive,
@@ -38,6 +40,7 @@ impl Row {
         match self {
             Self::RawSend => "raw send: LPUSH of encoded batches",
             Self::Send => "send_all, batches",
+            Self::SendMany => "send_all, all at once",
             Self::SendSingly => "send, 64 tasks",
             Self::RawReceive => "raw receive: RPOP of batches",
             Self::Receive => "receive and ack",
@@ -53,6 +56,7 @@ impl Row {
         let (way, hands, messages) = match self {
             Self::RawSend => (Way::RawSend, 1, messages),
             Self::Send => (Way::Send, 1, messages),
+            Self::SendMany => (Way::SendMany, 1, messages),
             Self::SendSingly => (Way::SendSingly, 64, messages / 4),
             Self::RawReceive => (Way::RawReceive, 1, messages),
             Self::Receive => (Way::Receive, 1, messages),
