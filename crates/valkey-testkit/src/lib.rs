@@ -96,7 +96,7 @@ mod version;
 pub use builder::TestServerBuilder;
 pub use cluster::{SlotMigration, TestCluster, TestClusterBuilder};
 pub use error::TestkitError;
-pub use figures::{Figures, progress};
+pub use figures::{Figures, progress, skipped};
 pub use name::unique_name;
 pub use proxy::{ArmedCut, ConnectionReport, Cut, CutOutcome, FaultProxy, Target, Traffic};
 pub use replication::{TestReplication, TestReplicationBuilder};

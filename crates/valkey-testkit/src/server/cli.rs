@@ -29,7 +29,7 @@ impl TestServer {
     /// # async fn f(server: valkey_testkit::TestServer) -> Result<(), valkey_testkit::TestkitError> {
     /// let version = server.version().await?;
     /// if !version.at_least(7, 2, 0) {
-    ///     println!("SKIPPED waits_for_the_append_only_file: {version} has no WAITAOF");
+    ///     valkey_testkit::skipped(format_args!("{version} has no WAITAOF"));
     /// }
     /// # Ok(()) }
     /// ```
