@@ -69,9 +69,9 @@ impl Sentinels {
             };
             AbortOnDropHandle::new(tokio::spawn(asker.run()))
         });
-        let _askers = askers.collect();
+        let askers = askers.collect();
         let origin = Arc::new(Origin { server: origin.server.clone(), user: user.to_owned() });
-        Self { service: service.to_owned(), origin, _askers, board }
+        Self { service: service.to_owned(), origin, board, _askers: askers }
     }
 
     /// Where the primary is.
