@@ -244,6 +244,57 @@ mod tests {
             prop_assert_eq!(dead, attempt >= policy.max_attempts().get());
         }
 
+        /// The whole life of a message that always fails, put off now and then, counted as the scripts count.
+        #[test]
+        fn what_always_fails_is_delivered_max_attempts_times_and_snoozes_in_between(
+            attempts in 1u32..40,
+            put_off in proptest::collection::vec(any::<bool>(), 80),
+            unit in 0.0f64..1.0,
+        ) {
+            let (policy, mut failed, mut put_off) = (policy(attempts), 0, put_off.into_iter());
+            let reason = loop {
+                let snooze = put_off.next().unwrap_or(false);
+                let outcome = if snooze { Outcome::snooze(SECOND) } else { Outcome::nack("x") };
+                let disposition = policy.dispose(outcome, failed + 1, unit);
+                failed += u32::from(!snooze);
+                match disposition {
+                    Disposition::Retry { counted, .. } => prop_assert_eq!(counted, !snooze),
+                    Disposition::Dead { reason, .. } => break reason,
+                    other => return Err(TestCaseError::fail(format!("neither tried again nor dead: {other:?}"))),
+                }
+            };
+            prop_assert_eq!((failed, reason), (attempts, DeadReason::MaxAttempts));
+        }
+
+        /// Multiplied step by step, as one would by hand.
+        #[test]
+        fn the_ceiling_is_the_base_times_the_factor_each_time(policy in any_policy(), attempt in 1u32..50) {
+            let cap = policy.cap.as_secs_f64();
+            let grown = (1..attempt).fold(policy.base.as_secs_f64(), |wait, _| (wait * policy.factor).min(cap));
+            let ceiling = policy.ceiling(attempt).as_secs_f64();
+            prop_assert!((ceiling - grown).abs() <= 1e-9 * grown.max(1.0), "{ceiling} is not {grown}");
+        }
+
+        /// A dead letter is the handler's own decision, with its own reason, or a nack too many; never anything else.
+        #[test]
+        fn nothing_dies_without_a_reason(policy in any_policy(), attempt in 1u32.., unit: f64, delay in any::<Duration>()) {
+            let last = attempt >= policy.max_attempts().get();
+            let rejected = Outcome::DeadLetter { reason: DeadReason::Rejected, error: None };
+            for (outcome, expected) in [
+                (Outcome::Ack, None),
+                (Outcome::snooze(delay), None),
+                (rejected, Some(DeadReason::Rejected)),
+                (Outcome::nack("x"), last.then_some(DeadReason::MaxAttempts)),
+                (Outcome::nack("x").retry_after(delay), last.then_some(DeadReason::MaxAttempts)),
+            ] {
+                let died = match policy.dispose(outcome, attempt, unit) {
+                    Disposition::Dead { reason, .. } => Some(reason),
+                    _ => None,
+                };
+                prop_assert_eq!(died, expected);
+            }
+        }
+
         #[test]
         fn the_waits_of_one_attempt_use_the_whole_range(policy in any_policy(), attempt in 1u32..64) {
             prop_assert_eq!(policy.backoff(attempt, 0.0), Duration::ZERO);

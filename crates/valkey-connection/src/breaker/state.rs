@@ -164,6 +164,9 @@ impl Machine {
 }
 
 #[cfg(test)]
+mod reference;
+
+#[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use proptest::prelude::*;
