@@ -1,0 +1,96 @@
+//! Commands of somebody who may: everything deleted, one key deleted, all scripts forgotten, in the middle of everything.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+use valkey_connection::Command;
+use valkey_envelope::Lane;
+use valkey_testkit::{Figures, TestServer};
+
+use crate::bed::Bed;
+use crate::crew::{Crew, Plan};
+
+fn plan() -> Plan {
+    Plan { pace: Duration::from_millis(5), work: Duration::from_millis(20), ..Plan::default() }
+}
+
+/// Lets a crew go on after what `happens`, which deletes, and shows that nothing is lost that was sent afterwards.
+async fn survive(name: &str, happens: impl AsyncFnOnce(&Bed, &Crew)) {
+    let bed = Bed::new("hand", TestServer::builder()).await;
+    let crew = Crew::start(&bed, &plan()).await;
+    crew.until_handled(100).await;
+    happens(&bed, &crew).await;
+    // What was carried out before has been answered by now.
+    sleep(Duration::from_millis(200)).await;
+    let last = Instant::now();
+    crew.until_handled(50).await;
+    let recovery = last.elapsed();
+    crew.until_confirmed(50).await;
+    let books = crew.books.clone();
+    let report = crew.finish(&bed).await;
+    assert!(books.open().is_empty() && books.crashes() == 0, "{:?}", books.open());
+    let missing = books.missing();
+    assert!(
+        missing.iter().all(|number| books.confirmed_at(*number) < last),
+        "what was sent afterwards is there"
+    );
+    eprintln!(
+        "{name}: sent {}, deleted {}, twice {}; {report}",
+        books.confirmed().len(),
+        missing.len(),
+        books.twice().len()
+    );
+    let figures = Figures::case(name).sent(books.confirmed().len() as u64).lost(missing.len() as u64);
+    let note = format!("{} settles uncertain", report.uncertain);
+    figures.twice(books.twice().len() as u64).recovery(recovery).note(note).publish();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flushed_server_under_load_is_filled_anew() {
+    survive("FLUSHALL", async |bed, crew| {
+        for _ in 0..3 {
+            bed.ask(Command::new("FLUSHALL")).await;
+            crew.until_handled(50).await;
+        }
+        bed.ask(Command::new("FLUSHALL")).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_key_deleted_under_load_costs_what_it_held_and_stops_nobody() {
+    survive("DEL of each key", async |bed, crew| {
+        for _ in 0..3 {
+            let mut keys = vec![bed.keys.public().to_owned()];
+            keys.extend([bed.keys.lane(Lane::High), bed.keys.lane(Lane::Low)].map(str::to_owned));
+            keys.extend([bed.keys.woken(), bed.keys.redo(), bed.keys.delayed()].map(str::to_owned));
+            keys.extend([bed.keys.control(), bed.keys.consumers()].map(str::to_owned));
+            for pattern in ["dedup:*", "stats:*", "inflight:*"] {
+                keys.extend(bed.keys_like(&format!("{}:{pattern}", bed.keys.tag())).await);
+            }
+            for key in keys {
+                bed.ask(Command::new("DEL").key(key)).await;
+                sleep(Duration::from_millis(30)).await;
+            }
+            crew.until_handled(20).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forgotten_scripts_cost_neither_senders_nor_receivers_anything() {
+    let bed = Bed::new("script-flush", TestServer::builder()).await;
+    let crew = Crew::start(&bed, &plan()).await;
+    crew.until_handled(50).await;
+    for _ in 0..40 {
+        bed.ask(Command::new("SCRIPT").arg("FLUSH")).await;
+        sleep(Duration::from_millis(25)).await;
+    }
+    let books = crew.books.clone();
+    let report = crew.finish(&bed).await;
+    assert!(books.reasons().is_empty(), "no send has noticed: {:?}", books.reasons());
+    assert_eq!((books.missing().len(), books.twice().len()), (0, 0));
+    assert!(report.is_clean(), "{report}");
+    Figures::new().sent(books.confirmed().len() as u64).lost(0).twice(0).note("40 times").publish();
+}
