@@ -18,6 +18,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
             findings.push(persistence(about, info, &facts.fsync, &facts.save));
             findings.extend(failing_writes(about, info));
             findings.extend(replay_as_default(about, info, &facts.default_user));
+            findings.extend(torn_transactions(about, info));
             findings.extend(role(about, info));
         }
         Err(why) => {
@@ -222,6 +223,20 @@ fn replay_as_default(about: &str, info: &Info, user: &Known<DefaultUser>) -> Opt
     }
 }
 
+/// Fixed in the same releases as the replay without access rules.
+fn torn_transactions(about: &str, info: &Info) -> Option<Finding> {
+    if info.get("aof_enabled") != Some("1") || info.version().is_some_and(Version::replays_without_acl) {
+        return None;
+    }
+    Some(Finding::new(
+        Severity::Note,
+        about,
+        "a power cut may leave half a script in the append-only file of this version",
+        "the first start undoes it; but it stays in the file, and the next start loses or halves what was written since",
+        "run BGREWRITEAOF after each start that followed a crash, or upgrade to Valkey 8.0.11, 8.1.10, 9.1.2 or later",
+    ))
+}
+
 fn role(about: &str, info: &Info) -> Option<Finding> {
     (info.get("role") == Some("master") && info.number("connected_slaves") == Some(0)).then(|| {
         Finding::new(
@@ -337,6 +352,8 @@ mod tests {
         ] {
             let facts = Facts { default_user: Ok(OFF), ..facts(&[("8.1.10", version)]) };
             assert_eq!(!alarms(&facts).is_empty(), affected, "{version}");
+            let torn = judge(&facts).iter().any(|finding| finding.what.contains("half a script"));
+            assert_eq!(torn, affected, "{version}");
         }
         let redis =
             Facts { default_user: Ok(OFF), ..facts(&[("valkey_version:8.1.10", "redis_version:8.1.10")]) };

@@ -1,6 +1,7 @@
 //! The operator's verbs against a real server.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod big;
 mod control;
 mod dead;
 mod doctor;
