@@ -39,8 +39,8 @@ fn lie(library: &Path, file: &Path) -> Vec<(&'static str, String)> {
 
 async fn work_by_a_wrong_clock(name: &'static str, offsets: &[i64]) {
     let Some(library) = library() else {
-        println!(
-            "SKIPPED {name}: libfaketime is not installed, and nothing else moves the clock of one process"
+        valkey_testkit::skipped(
+            "libfaketime is not installed, and nothing else moves the clock of one process",
         );
         return;
     };
