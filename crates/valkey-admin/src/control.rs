@@ -148,7 +148,7 @@ impl Limits {
                     ("rate", Some(value)) if value <= 0.0 => "it is ignored",
                     ("burst", Some(value)) if value < 1.0 => "it counts as 1",
                     ("max_in_flight", Some(value)) if value < 1.0 => "nothing is handed out",
-                    ("rate", Some(value)) if value.is_finite() => return None,
+                    ("rate", Some(value)) if value < SANE => return None,
                     (_, Some(value)) if value.fract() == 0.0 && value < SANE => return None,
                     (_, Some(value)) if value < SANE => "its fraction is cut",
                     _ => "it is as good as none",
@@ -252,6 +252,7 @@ mod tests {
             ("max_in_flight", "2.5", "its fraction is cut"),
             ("max_in_flight", "1e300", "it is as good as none"),
             ("rate", "inf", "it is as good as none"),
+            ("rate", "1e300", "it is as good as none"),
         ] {
             assert_eq!(odd(field, text), Some(effect), "{field} {text}");
         }

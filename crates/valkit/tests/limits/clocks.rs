@@ -1,0 +1,57 @@
+//! Senders whose clocks are an hour off: ids are remembered by the server's clock, due times are the sender's own.
+//!
+//! Needs libfaketime (the package `faketime` of Debian), which lies to a process about the time of day.
+
+use std::path::{Path, PathBuf};
+
+use crate::bench::Bench;
+
+const HOUR_MS: i64 = 3_600_000;
+
+fn library() -> Option<PathBuf> {
+    let directories = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"];
+    directories
+        .iter()
+        .map(|directory| Path::new(directory).join("faketime/libfaketime.so.1"))
+        .find(|path| path.exists())
+}
+
+/// `valkit send`, by a clock that is off.
+fn send(bench: &Bench, library: &Path, offset: &str, options: &[&str]) -> String {
+    let mut program = bench.valkit(&[&["send", bench.queue.as_str(), "-o", "json"], options].concat());
+    program.env("LD_PRELOAD", library).env("FAKETIME", offset).env("DONT_FAKE_MONOTONIC", "1");
+    let done = program.env("VALKEY_DEDUP_WINDOW", "10m").write_stdin("1").assert().success();
+    String::from_utf8(done.get_output().stdout.clone()).unwrap()
+}
+
+#[tokio::test]
+async fn senders_whose_clocks_disagree_share_one_memory_of_ids() {
+    let Some(library) = library() else {
+        valkey_testkit::skipped("libfaketime is not installed");
+        return;
+    };
+    let bench = Bench::new("clocks").await;
+    for offset in ["+1h", "-1h", "+0"] {
+        send(&bench, &library, offset, &["--id", "one"]);
+    }
+    let stats = bench.admin.stats(&bench.queue).await.unwrap();
+    assert_eq!(stats.ready.total(), 1, "one id, one message");
+}
+
+#[tokio::test]
+async fn a_due_time_is_as_wrong_as_the_clock_of_its_sender() {
+    let Some(library) = library() else {
+        valkey_testkit::skipped("libfaketime is not installed");
+        return;
+    };
+    let bench = Bench::new("due").await;
+    send(&bench, &library, "+1h", &["--delay", "10s"]);
+    let stats = bench.admin.stats(&bench.queue).await.unwrap();
+    let due = i64::try_from(stats.next_due_in.unwrap().as_millis()).unwrap();
+    assert!((due - HOUR_MS - 10_000).abs() < 60_000, "{due} ms");
+    // An hour behind, it is due long since, and sent to be taken at once.
+    send(&bench, &library, "-1h", &["--delay", "10s"]);
+    let stats = bench.admin.stats(&bench.queue).await.unwrap();
+    let taken = bench.ok(&["receive", bench.queue.as_str(), "--count", "1"]);
+    assert_eq!((stats.ready.total() + stats.delayed, taken.lines().count()), (2, 1));
+}

@@ -1,0 +1,100 @@
+//! Messages around the limit of size, and far beyond it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use valkey_connection::Command;
+use valkey_envelope::{Envelope, QueueName};
+use valkey_sender::SendError;
+use valkey_testkit::{Figures, TestServer};
+
+use crate::bench::{Bench, Effects, PATIENCE};
+
+const LIMIT: usize = 1 << 20;
+const MIB: usize = 1 << 20;
+
+/// A message to this queue that is `size` bytes on the wire.
+fn of_size(queue: &QueueName, size: usize) -> Envelope {
+    let made = Timestamp::UNIX_EPOCH;
+    let message = |payload: &str| Envelope::new(payload).unwrap().with_queue(queue).with_timestamp(made);
+    let bare = message("").encode().unwrap().len();
+    message(&"x".repeat(size - bare))
+}
+
+#[tokio::test]
+async fn a_message_at_the_limit_arrives_and_one_byte_more_is_refused_before_it_is_sent() {
+    let bench = Bench::new("edge").await;
+    let effects = Effects::default();
+    let sender = bench.sender().await.build();
+    for size in [LIMIT - 1, LIMIT] {
+        assert!(sender.send(of_size(&bench.queue, size)).await.unwrap().is_accepted(), "{size}");
+    }
+    let refused = sender.send(of_size(&bench.queue, LIMIT + 1)).await.unwrap_err();
+    assert!(matches!(refused, SendError::TooLarge { size, .. } if size == LIMIT + 1), "{refused}");
+    assert_eq!(bench.admin.stats(&bench.queue).await.unwrap().ready.total(), 2, "it did not travel");
+    let crew = bench.crew(&effects, Duration::ZERO, |_| false).await;
+    bench.until_empty().await;
+    crew.drain().await;
+    let dead = bench.dead().await;
+    assert_eq!((effects.lock().unwrap().len(), dead), (2, 0));
+}
+
+/// The most memory a process ever had, in MiB.
+fn most_mib(process: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() / 1024
+}
+
+#[tokio::test]
+async fn foreign_messages_of_64_mib_die_whole_and_nobody_who_looks_has_to_carry_them() {
+    const HUGE: usize = 64 * MIB;
+    // Each look at such an element takes the server a while, which is not for other tests to wait for.
+    let server = Box::leak(Box::new(TestServer::start().await.unwrap()));
+    let bench = Bench::at(server, "foreign".parse().unwrap()).await;
+    let envelope = [br#"{"payload":""#, "x".repeat(HUGE).as_bytes(), b"\"}"].concat();
+    for body in [envelope, vec![0xff; HUGE]] {
+        bench.server.cli_raw(&["-x", "LPUSH", bench.keys.public()], body).await.unwrap();
+    }
+    // Looking at them fetches their beginnings.
+    for verb in [&["queue", "peek"][..], &["queue", "show"], &["queue", "ls"]] {
+        for form in ["table", "json"] {
+            let out = bench.ok(&[verb, &[bench.queue.as_str(), "-o", form]].concat());
+            assert!(out.len() < 32 * 1024, "{verb:?} {form}: {} bytes", out.len());
+        }
+    }
+    let mut receive = std::process::Command::new(env!("CARGO_BIN_EXE_valkit"))
+        .args(["receive", bench.queue.as_str(), "--exec", "true"])
+        .env("VALKEY_URL", bench.server.url())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let all_dead = async {
+        while bench.ask(Command::new("ZCARD").key(bench.keys.dead())).await.as_int().unwrap() < 2 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all_dead).await.expect("both die");
+    let memory = most_mib(receive.id());
+    receive.kill().unwrap();
+    receive.wait().unwrap();
+    assert_eq!(bench.dead().await, 2);
+    for form in ["table", "json", "ndjson"] {
+        let out = bench.ok(&["dead", "ls", bench.queue.as_str(), "-o", form]);
+        assert!(out.len() < 32 * 1024 && out.contains("undecodable"), "{form}: {} bytes", out.len());
+    }
+    let letters = bench.ok(&["dead", "ls", bench.queue.as_str(), "-o", "ndjson"]);
+    let longest = letters
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["length"].as_u64().unwrap())
+        .max();
+    assert_eq!(longest, Some(HUGE as u64 + 14), "they are kept whole");
+    Figures::new()
+        .sent(2)
+        .lost(0)
+        .note(format!("2 of 64 MiB: the consumer had {memory} MiB at most"))
+        .publish();
+    // Both came in one take (a slice is eight messages), and of each there may be a few copies, but not more.
+    assert!(memory < 2 * 64 * 5, "{memory} MiB");
+}
