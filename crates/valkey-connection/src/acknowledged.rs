@@ -79,6 +79,20 @@ impl DedicatedConnection {
     /// elsewhere, are run again with an acknowledgement of their own. Ends within the acknowledgement's time and about
     /// three `read_timeout`s.
     ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use valkey_connection::{Acknowledgement, Command, DedicatedConnection};
+    ///
+    /// # async fn example(mut dedicated: DedicatedConnection) -> Result<(), Box<dyn std::error::Error>> {
+    /// let wanted = Acknowledgement::Replicas { count: 1.try_into()?, within: Duration::from_secs(1) };
+    /// let push = Command::new("LPUSH").key("queue:orders").arg("{}");
+    /// for answer in dedicated.run_acknowledged(vec![push.into()], wanted).await {
+    ///     println!("{} waiting, replicated: {}", answer.reply?.as_int()?, answer.confirmed.is_ok());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// The user needs `CLIENT SETNAME` and `CLIENT GETNAME`, and `WAIT`, or `WAITAOF` and `CONFIG GET`.
     ///
     /// # Cancel safety

@@ -9,7 +9,8 @@
 //!                        │ dedicated()               │ listen(channel)
 //!                        ▼                           ▼
 //!                     DedicatedConnection         Listener ──► one socket each, replaced
-//!  receivers ───────► (&mut self, blocking_move)  (recv)       after a timeout or a loss
+//!  receivers, durable  (&mut self, blocking_move, (recv)       after a timeout or a loss
+//!  sends ───────────►   run_acknowledged)
 //! ```
 //!
 //! A blocking command on a multiplexed socket would stop everybody on it. So the two are different types, and
@@ -27,6 +28,8 @@
 //!   [may have been executed](Error::outcome_unknown).
 //! - Nothing is sent twice. A retry is the caller's decision, because only the caller knows what may be repeated.
 //! - A connection that breaks or stops answering is replaced; after a timeout nothing has to be restarted.
+//! - What a replica or the disk has is [believed](DedicatedConnection::run_acknowledged) only from the socket that carried
+//!   the writes, and from a server that was [found](DedicatedConnection::examine_sync) to tell the truth about it.
 //! - No password appears in `Debug`, errors or logs. No payload appears in errors.
 //!
 //! # Example

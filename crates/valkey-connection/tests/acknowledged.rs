@@ -29,6 +29,18 @@ async fn persistent(policy: &str) -> TestServer {
     TestServer::builder().append_only(true).config("appendfsync", policy).start().await.unwrap()
 }
 
+/// Redis has `WAITAOF` from 7.2 on; says so where the rest of a test needs it.
+async fn can_wait_for_the_disk(server: &TestServer) -> bool {
+    let can = !server.cli(&["COMMAND", "INFO", "WAITAOF"]).await.unwrap().trim().is_empty();
+    if !can {
+        valkey_testkit::skipped("the server has no WAITAOF");
+        let mut connection = dedicated(&server.url()).await;
+        let refusal = connection.examine_sync("trial", WITHIN).await.unwrap().unwrap_err();
+        assert!(matches!(&refusal, DurabilityRefusal::Unsupported { version: Some(_) }), "{refusal}");
+    }
+    can
+}
+
 async fn dedicated(url: &str) -> DedicatedConnection {
     Connection::connect(&brisk(url)).await.unwrap().dedicated().await.unwrap()
 }
@@ -40,6 +52,9 @@ async fn push(connection: &mut DedicatedConnection, key: &str, wanted: Acknowled
 #[tokio::test]
 async fn a_group_is_answered_call_by_call_and_acknowledged_as_one() {
     let server = persistent("always").await;
+    if !can_wait_for_the_disk(&server).await {
+        return;
+    }
     let mut connection = dedicated(&server.url()).await;
     server.cli(&["SET", "squatter", "x"]).await.unwrap();
     let calls: Vec<Call> = vec![
@@ -98,6 +113,9 @@ async fn a_call_dropped_while_it_waits_does_not_hold_up_the_next() {
 #[tokio::test]
 async fn a_policy_that_was_changed_meanwhile_takes_the_word_back() {
     let server = persistent("always").await;
+    if !can_wait_for_the_disk(&server).await {
+        return;
+    }
     let mut connection = dedicated(&server.url()).await;
     assert_eq!(connection.examine_sync("trial", WITHIN).await.unwrap(), Ok(SyncPolicy::Always));
     assert!(push(&mut connection, "q", synced(SyncPolicy::Always)).await.confirmed.is_ok());
@@ -113,6 +131,9 @@ async fn a_policy_that_was_changed_meanwhile_takes_the_word_back() {
 #[tokio::test]
 async fn each_server_is_examined_and_told_apart() {
     let server = persistent("always").await;
+    if !can_wait_for_the_disk(&server).await {
+        return;
+    }
     let mut connection = dedicated(&server.url()).await;
     assert_eq!(connection.examine_sync("trial", WITHIN).await.unwrap(), Ok(SyncPolicy::Always));
     let refusal = connection.examine_replicas("trial", NonZeroU32::MIN, WITHIN).await.unwrap().unwrap_err();
@@ -142,6 +163,10 @@ async fn a_user_who_may_not_ask_is_refused_with_the_remedy() {
         .start()
         .await
         .unwrap();
+    if !server.cli(&["COMMAND", "INFO", "WAITAOF"]).await.unwrap().contains("waitaof") {
+        valkey_testkit::skipped("the server has no WAITAOF");
+        return;
+    }
     let mut connection = dedicated(&server.url()).await;
     let refusal = connection.examine_sync("trial", WITHIN).await.unwrap().unwrap_err();
     assert!(matches!(refusal, DurabilityRefusal::NotTold { .. }), "{refusal}");
@@ -281,6 +306,9 @@ async fn in_a_cluster_the_node_of_the_slot_is_asked_also_when_the_slot_has_moved
         assert_eq!(answer.reply.unwrap().as_int().unwrap(), 1);
         // There are no replicas. That it was asked at all shows in the count.
         assert!(answer.confirmed.unwrap_err().to_string().contains("0 of 1"));
+    }
+    if !can_wait_for_the_disk(&cluster.nodes()[0]).await {
+        return;
     }
     for node in connection.primaries().await.unwrap() {
         for (name, value) in [("appendonly", "yes"), ("appendfsync", "always")] {

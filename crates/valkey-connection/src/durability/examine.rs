@@ -12,6 +12,7 @@ use crate::connection::Connection;
 use crate::dedicated::DedicatedConnection;
 use crate::error::{Error, ErrorKind};
 use crate::node::Node;
+use crate::settings::Mode;
 
 /// The trial's key goes by itself, should its removal be lost.
 const TRIAL_TTL_MS: u32 = 10_000;
@@ -33,6 +34,22 @@ impl DedicatedConnection {
     /// settings, and makes trial writes to `key`, which is removed afterwards. Takes some milliseconds, and up to four
     /// seconds and `within` where the policy is `everysec`.
     ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use valkey_connection::{Acknowledgement, Command};
+    ///
+    /// # async fn example(connection: valkey_connection::Connection) -> Result<(), Box<dyn std::error::Error>> {
+    /// let within = Duration::from_secs(1);
+    /// let mut dedicated = connection.dedicated().await?;
+    /// let policy = dedicated.examine_sync("{orders}:trial", within).await??;
+    /// let push = Command::new("LPUSH").key("orders").arg("{}");
+    /// for answer in dedicated.run_acknowledged(vec![push.into()], Acknowledgement::Synced { policy, within }).await {
+    ///     println!("{} waiting, on the disk: {}", answer.reply?.as_int()?, answer.confirmed.is_ok());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// The outer: it could not be found out. The inner: it may not be believed.
     ///
@@ -46,6 +63,8 @@ impl DedicatedConnection {
         let mut facts = self.facts(key).await?;
         let policy = match facts.judge() {
             Ok(policy) => policy,
+            // In a cluster another node may take the slot over, unnoticed, that was never tried.
+            Err(refusal) if self.shared().settings().mode == Mode::Cluster => return Ok(Err(refusal)),
             // The one doubt that a trial can settle.
             Err(DurabilityRefusal::Untried) => SyncPolicy::EverySecond,
             Err(refusal) => return Ok(Err(refusal)),
@@ -87,29 +106,39 @@ impl DedicatedConnection {
     async fn trial(&mut self, key: &str, writes: u32, wanted: Acknowledgement) -> Result<Trial, Error> {
         self.note_trial();
         let started = Instant::now();
-        let mut outcome = None;
+        let mut outcome = Ok(None);
         for number in 0..writes {
-            let write = Command::new("SET").key(key).arg(number).arg("PX").arg(TRIAL_TTL_MS);
-            let answer = self.run_acknowledged(vec![Call::from(write)], wanted).await.pop();
-            let Some(answer) = answer else { break };
-            answer.reply?;
-            match answer.confirmed {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::Unconfirmed => {
-                    outcome = Some(Trial::NotInTime { why: error.to_string() });
-                    break;
-                }
-                Err(error) if is_unknown_command(&error) => {
-                    outcome = Some(Trial::Unsupported);
-                    break;
-                }
-                Err(error) => return Err(error),
+            outcome = self.trial_write(key, number, wanted).await;
+            if !matches!(outcome, Ok(None)) {
+                break;
             }
         }
         let took = started.elapsed();
         // It goes by itself if this fails.
         let _ = self.execute(Command::new("DEL").key(key)).await;
-        Ok(outcome.unwrap_or(Trial::Acknowledged { writes, took }))
+        Ok(outcome?.unwrap_or(Trial::Acknowledged { writes, took }))
+    }
+
+    /// What ends the trial, if anything does.
+    async fn trial_write(
+        &mut self,
+        key: &str,
+        number: u32,
+        wanted: Acknowledgement,
+    ) -> Result<Option<Trial>, Error> {
+        let write = Command::new("SET").key(key).arg(number).arg("PX").arg(TRIAL_TTL_MS);
+        let Some(answer) = self.run_acknowledged(vec![Call::from(write)], wanted).await.pop() else {
+            return Ok(None);
+        };
+        answer.reply?;
+        match answer.confirmed {
+            Ok(()) => Ok(None),
+            Err(error) if error.kind() == ErrorKind::Unconfirmed => {
+                Ok(Some(Trial::NotInTime { why: error.to_string() }))
+            }
+            Err(error) if is_unknown_command(&error) => Ok(Some(Trial::Unsupported)),
+            Err(error) => Err(error),
+        }
     }
 }
 
