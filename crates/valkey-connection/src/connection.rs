@@ -76,8 +76,8 @@ impl Connection {
         }
         let closed = CancellationToken::new();
         let driver = Arc::new(Driver::new(settings)?);
-        let pool = Pool::start(driver, closed.clone()).await?;
         let breaker = Breaker::new(settings.breaker_policy());
+        let pool = Pool::start(driver, breaker.clone(), closed.clone()).await?;
         Ok(Self { inner: Arc::new(Inner { pool, breaker, _guard: closed.drop_guard() }) })
     }
 

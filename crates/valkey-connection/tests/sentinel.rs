@@ -64,7 +64,11 @@ async fn follow(
     happens(&servers.servers()[old]).await;
     let elsewhere = async {
         loop {
-            match run_id(connection).await {
+            let answer = run_id(connection).await;
+            if let Ok(permit) = connection.breaker().acquire() {
+                permit.record(&answer);
+            }
+            match answer {
                 Ok(now) if now != former => break,
                 Ok(_) => {}
                 Err(error) => assert!(error.is_transient(), "{error}"),
@@ -83,6 +87,12 @@ async fn follow(
     });
     let late = written.saturating_duration_since(promoted);
     assert!(late < SLACK, "{name}: {late:?} after everybody knew");
+
+    connection
+        .breaker()
+        .acquire()
+        .expect("what the old primary did is not held against the new one")
+        .success();
 
     // A park follows as well, and a subscription.
     let moved = tokio::time::timeout(2 * SLACK, parked).await.expect("the park never follows").unwrap();

@@ -35,6 +35,7 @@ use crate::telemetry;
 #[derive(Clone, Debug)]
 pub struct Breaker {
     machine: Arc<Mutex<Machine>>,
+    policy: BreakerPolicy,
 }
 
 /// Admission to one call. Settle it with [`success`](Self::success), [`failure`](Self::failure) or
@@ -55,7 +56,19 @@ pub struct BreakerOpen {
 impl Breaker {
     /// A closed breaker.
     pub fn new(policy: BreakerPolicy) -> Self {
-        Self { machine: Arc::new(Mutex::new(Machine::new(policy, Instant::now()))) }
+        Self { machine: Arc::new(Mutex::new(Machine::new(policy, Instant::now()))), policy }
+    }
+
+    /// Closes it and forgets all failures: they were those of another server.
+    pub(crate) fn start_afresh(&self) {
+        let mut machine = lock(&self.machine);
+        let now = Instant::now();
+        let before = machine.state(now);
+        *machine = Machine::new(self.policy, now);
+        drop(machine);
+        if before != BreakerState::Closed {
+            telemetry::breaker_changed(before, BreakerState::Closed);
+        }
     }
 
     /// Asks for admission.
@@ -173,6 +186,22 @@ mod tests {
         drop(probe);
         breaker.acquire().unwrap().success();
         assert_eq!(breaker.state(), BreakerState::Closed);
+    }
+
+    #[test]
+    fn the_failures_of_one_server_are_not_held_against_the_next() {
+        let breaker = breaker(Duration::from_mins(1));
+        for _ in 0..4 {
+            breaker.acquire().unwrap().failure();
+        }
+        assert!(breaker.acquire().is_err());
+        breaker.start_afresh();
+        for _ in 0..3 {
+            breaker.acquire().unwrap().failure();
+            assert_eq!(breaker.state(), BreakerState::Closed);
+        }
+        breaker.acquire().unwrap().failure();
+        assert_eq!(breaker.state(), BreakerState::Open, "the next has as many tries");
     }
 
     #[test]

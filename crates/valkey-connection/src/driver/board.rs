@@ -130,9 +130,9 @@ impl Board {
         };
         let worst = RANK.iter().copied().find(|kind| failed().any(|found| found == *kind));
         let kind = worst.unwrap_or(ErrorKind::Disconnected);
-        let remedy = if kind == ErrorKind::Auth { ": set sentinel_username and sentinel_password" } else { "" };
-        let detail =
-            format!("no Sentinel names the primary of `{service}` ({}){remedy}", reasons.join("; "));
+        let remedy =
+            if kind == ErrorKind::Auth { ": set sentinel_username and sentinel_password" } else { "" };
+        let detail = format!("no Sentinel names the primary of `{service}` ({}){remedy}", reasons.join("; "));
         Error::new(kind, Progress::NotSent, detail)
     }
 }

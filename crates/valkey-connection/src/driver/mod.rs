@@ -16,8 +16,8 @@ use fred::clients::Client;
 use fred::error::Error as FredError;
 use fred::types::RespVersion;
 use fred::types::config::{
-    Blocking, Config, ConnectionConfig, PerformanceConfig, ReconnectPolicy, ServerConfig, TcpConfig, TlsConfig,
-    UnresponsiveConfig,
+    Blocking, Config, ConnectionConfig, PerformanceConfig, ReconnectPolicy, ServerConfig, TcpConfig,
+    TlsConfig, UnresponsiveConfig,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -59,7 +59,9 @@ impl Driver {
         let dialer = Arc::new(Dialer { settings: settings.clone(), tls });
         let sentinels = match place {
             Place::Known(_) => None,
-            Place::Asked { sentinels, service } => Some(Sentinels::start(&dialer, sentinels, &service, &origin)),
+            Place::Asked { sentinels, service } => {
+                Some(Sentinels::start(&dialer, sentinels, &service, &origin))
+            }
         };
         Ok(Self { dialer, credentials: Arc::new(Credentials::new(settings)), origin, sentinels })
     }

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::breaker::Breaker;
 use crate::driver::{Driver, Link, Request};
 use crate::error::{Error, ErrorKind, Progress};
 use crate::health::{ConnectionState, PoolHealth, Stats, is_answer};
@@ -26,6 +27,7 @@ pub(crate) struct Pool {
     slots: Vec<Slot>,
     next: AtomicUsize,
     stats: Stats,
+    breaker: Breaker,
     /// Told whenever a slot may have become usable.
     changed: watch::Sender<()>,
     closed: CancellationToken,
@@ -80,7 +82,11 @@ impl Cause {
 
 impl Pool {
     /// A pool with its first link; the others follow in the background.
-    pub(crate) async fn start(driver: Arc<Driver>, closed: CancellationToken) -> Result<Arc<Self>, Error> {
+    pub(crate) async fn start(
+        driver: Arc<Driver>,
+        breaker: Breaker,
+        closed: CancellationToken,
+    ) -> Result<Arc<Self>, Error> {
         let first = driver.connect_when_ready().await?;
         let size = driver.settings().pool_size.max(1) as usize;
         let slots: Vec<Slot> = (0..size).map(|_| Slot::empty()).collect();
@@ -90,6 +96,7 @@ impl Pool {
             slots,
             next: AtomicUsize::new(0),
             stats: Stats::new(),
+            breaker,
             changed: watch::Sender::new(()),
             closed,
         });

@@ -124,7 +124,11 @@ async fn replace(pool: &Pool, slot: &Slot, cause: Cause) {
         let believed = pool.driver.believed();
         match pool.driver.connect().await {
             Ok(link) => {
+                let primary = link.primary().cloned();
                 let old = slot.link.swap(Some(Arc::new(link)));
+                if old.as_ref().is_some_and(|old| old.primary() != primary.as_ref()) {
+                    pool.breaker.start_afresh();
+                }
                 *slot.lock_error() = None;
                 if let Some(old) = old {
                     telemetry::reconnected(cause.as_str());
