@@ -30,13 +30,18 @@
 //!  client under test ──> FaultProxy ──────────────> TestServer
 //!                        cut after byte k            config, append-only file, TLS, users
 //!                        before byte k of a reply    kill, stop, restart: same data, same address
-//!                        stall, delay, refuse        pause, resume, lose the end of the file
-//!                        drop, count                 cli: the real valkey-cli
-//!                                                TestCluster: several of them, slots that move
+//!                        stall, delay, throttle      pause, resume, spoil the file
+//!                        swallow, refuse, drop       cli: the real valkey-cli
+//!                        count                       version: what it says it is
+//!                                                TestReplication: a primary and its replicas, each behind a
+//!                                                    FaultProxy of its own; or sentinels over them
+//!                                                TestCluster: several primaries, slots that move, replicas that
+//!                                                    take over
 //! ```
 //!
 //! A server of its own, with whatever is special about it, costs a test a quarter of a second with Docker and some
-//! 30 ms without; a cluster of three takes 2 to 3 s:
+//! 30 ms without; a cluster of three takes 2 to 3 s, a primary with two replicas 2 s, three sentinels over them 4 s
+//! more, a failover 3 to 5 s:
 //!
 //! ```no_run
 //! # async fn f() -> Result<(), valkey_testkit::TestkitError> {
@@ -61,10 +66,11 @@
 //! |---|---|
 //! | `VALKIT_TEST_URL` | a server that runs already; tests that want one of their own then fail and say so |
 //! | `VALKIT_TEST_ENGINE` | `docker` or `binary`: that one or none |
-//! | `VALKIT_TEST_IMAGE` | the image for Docker, `valkey/valkey:8.0` if not set |
+//! | `VALKIT_TEST_IMAGE` | the image for Docker, `valkey/valkey:8.0` if not set; Redis from 7.0 on will do too |
 //!
 //! Without them it is Docker, if the engine answers and has the image or can pull it, else `valkey-server` and
-//! `valkey-cli` on `PATH`. Each test process says once on stderr which it is. Where nothing works, the error names the
+//! `valkey-cli` on `PATH`. Each test process says once on stderr which it is, and which version the server itself
+//! says it is; a test that needs what not all have asks [`TestServer::version`]. Where nothing works, the error names the
 //! ways out. With Docker the tests reach a container by its own address, so the engine has to be on the same machine,
 //! and that has to be Linux; anywhere else the binaries are the way.
 //!

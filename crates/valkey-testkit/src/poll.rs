@@ -29,19 +29,23 @@ pub(crate) async fn wait<T>(
             Err(last) if Instant::now() >= deadline => {
                 return Err(TestkitError::Timeout { what: what.to_owned(), waited: limit, last });
             }
-            // On the testkit's clock: the test's own may be paused.
-            Err(_) => runtime::run(tokio::time::sleep(PAUSE)).await,
+            Err(_) => sleep(PAUSE).await,
         }
     }
 }
 
 /// Like [`tokio::time::timeout`], on the testkit's clock.
 async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-    let late = runtime::run(tokio::time::sleep(limit));
     tokio::select! {
         done = work => Some(done),
-        () = late => None,
+        () = sleep(limit) => None,
     }
+}
+
+/// On the testkit's clock: the test's own may be paused, and end before this does.
+async fn sleep(time: Duration) {
+    // Made inside: a sleep belongs to the runtime on which it is made, not to the one on which it is awaited.
+    runtime::run(async move { tokio::time::sleep(time).await }).await;
 }
 
 /// The value of a field of `INFO`; empty when it is not there.
@@ -53,6 +57,15 @@ pub(crate) fn field<'a>(info: &'a str, name: &str) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn waiting_is_not_bound_to_the_runtime_of_the_test() {
+        // Made where there is no clock at all; the testkit's own has one.
+        let bare = tokio::runtime::Builder::new_current_thread().build().expect("needs nothing");
+        let work = async { std::future::ready(7).await };
+        assert_eq!(bare.block_on(within(Duration::from_mins(1), work)), Some(7));
+        assert_eq!(bare.block_on(within(Duration::from_millis(1), std::future::pending::<()>())), None);
+    }
 
     #[test]
     fn fields_of_info_are_found_by_their_whole_name() {

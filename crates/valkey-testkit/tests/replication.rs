@@ -154,7 +154,10 @@ async fn a_failover_can_be_asked_for_and_a_paused_primary_is_replaced() {
     let builder = TestReplication::builder().replicas(2).sentinels(3).server(server);
     let servers = builder.down_after(Duration::from_secs(1)).start().await.unwrap();
     servers.failover().await.unwrap();
-    let second = servers.wait_for_new_primary(0, FAILOVER).await.unwrap();
+    let first = servers.wait_for_new_primary(0, FAILOVER).await.unwrap();
+    // Refused by the sentinels as long as they are busy with the other one.
+    servers.failover().await.unwrap();
+    let second = servers.wait_for_new_primary(first, FAILOVER).await.unwrap();
     servers.wait_synced().await.unwrap();
     servers.servers()[second].pause().await.unwrap();
     let third = servers.wait_for_new_primary(second, FAILOVER).await.unwrap();

@@ -82,20 +82,26 @@ impl TestCluster {
         self.wait_until_ok(FORMATION).await?;
         for (number, replica) in self.nodes.iter().enumerate().skip(primaries) {
             let primary = self.nodes[number % primaries].cli(&["CLUSTER", "MYID"]).await?;
-            replica.cli(&["CLUSTER", "REPLICATE", &primary]).await?;
+            // A node counts as known before its name is.
+            poll::wait(FORMATION, "a replica to know its primary", async || {
+                let answer = replica.cli(&["CLUSTER", "REPLICATE", &primary]).await;
+                answer.map(drop).map_err(|error| error.to_string())
+            })
+            .await?;
         }
-        poll::wait(FORMATION, "all replicas to be known and up to date", || {
-            self.replicas_are_known(primaries)
-        })
-        .await
+        poll::wait(FORMATION, "all nodes to be known by name and up to date", || self.is_formed(primaries))
+            .await
     }
 
     /// A replica that never finished its first synchronisation does not take over, and one of which the others do
     /// not know gets no vote.
-    async fn replicas_are_known(&self, primaries: usize) -> Result<(), String> {
+    async fn is_formed(&self, primaries: usize) -> Result<(), String> {
         for (number, node) in self.nodes.iter().enumerate() {
             let ask = async |command: &[&str]| node.cli(command).await.map_err(|error| error.to_string());
             let nodes = ask(&["CLUSTER", "NODES"]).await?;
+            if nodes.contains("handshake") {
+                return Err(format!("{} does not know all names yet", node.address()));
+            }
             let known = nodes.lines().filter(|line| line.contains("slave")).count();
             if known != self.nodes.len() - primaries {
                 return Err(format!("{} knows {known} replicas", node.address()));

@@ -10,6 +10,8 @@ use crate::{TestServer, TestkitError};
 
 /// Finding each other takes them some seconds.
 const FORMATION: Duration = Duration::from_mins(1);
+/// One failover is over for them when all replicas follow the new primary; they look at these every ten seconds.
+const READINESS: Duration = Duration::from_secs(30);
 
 /// Sentinels.
 impl TestReplication {
@@ -32,11 +34,16 @@ impl TestReplication {
     /// (`SENTINEL FAILOVER`). Returns when it has begun: see [`wait_for_new_primary`](Self::wait_for_new_primary).
     ///
     /// # Errors
-    /// [`TestkitError::Cli`] with the sentinel's reason, [`TestkitError::Invalid`] without sentinels.
+    /// [`TestkitError::Timeout`] with the sentinel's reason: a while after another failover they refuse, and as long
+    /// as they know of no replica that is up to date. [`TestkitError::Invalid`] without sentinels.
     pub async fn failover(&self) -> Result<(), TestkitError> {
         let sentinel = self.sentinels.iter().find(|sentinel| sentinel.answers());
-        let none = || TestkitError::Invalid("no sentinel runs".to_owned());
-        sentinel.ok_or_else(none)?.cli(&["SENTINEL", "FAILOVER", &self.service]).await.map(drop)
+        let sentinel = sentinel.ok_or_else(|| TestkitError::Invalid("no sentinel runs".to_owned()))?;
+        wait(READINESS, "the sentinels to begin a failover", async || {
+            let answer = sentinel.cli(&["SENTINEL", "FAILOVER", &self.service]).await;
+            answer.map(drop).map_err(|error| error.to_string())
+        })
+        .await
     }
 
     /// Waits until another server than `old` is the primary, by its own word and by that of all sentinels that run,
