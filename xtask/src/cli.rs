@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{alone, bench, ci, demo, deny, docs, engines, faults, image, layers, lua, setup, test, tidy};
+use crate::{
+    alone, bench, ci, demo, deny, docs, engines, faults, image, layers, lua, mixed, setup, test, tidy,
+};
 
 /// The workspace's chores.
 #[derive(Debug, Parser)]
@@ -38,6 +40,8 @@ enum Verb {
     Layers,
     /// Check the Lua scripts: header, home, forbidden commands
     Lua,
+    /// Let the present version and an older one work on one queue, with kills; the books must balance
+    Mixed(mixed::Args),
     /// Get what the other verbs need: a Valkey, and with `--ci` the tools
     Setup(setup::Args),
     /// Run every test: unit, integration against real Valkeys, documentation
@@ -71,6 +75,7 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Image(args) => image::run(&args)?,
         Verb::Layers => layers::run()?,
         Verb::Lua => lua::run()?,
+        Verb::Mixed(args) => mixed::run(&args)?,
         Verb::Setup(args) => setup::run(&args)?,
         Verb::Test(args) => test::run(&args)?,
         Verb::Tidy => tidy::run()?,

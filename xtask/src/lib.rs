@@ -21,6 +21,7 @@ mod faults;
 mod image;
 mod layers;
 mod lua;
+mod mixed;
 mod setup;
 mod test;
 mod tidy;

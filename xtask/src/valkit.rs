@@ -47,6 +47,11 @@ impl Valkit {
         Ok(Self { path: workspace::target().join(dir).join("valkit"), interrupted })
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
     /// Runs a verb against the server.
     pub(crate) fn run(&self, verb: &[&str], url: &str, rest: &[String]) -> Result<ExitStatus> {
         self.run_with(verb, url, rest, &[])

@@ -4,8 +4,9 @@ use std::fmt;
 
 /// The settings cannot be used. Holds all problems of all sources and structs, so that one run shows them all.
 ///
-/// `Display` gives one line for one problem and a list for several. No secret appears in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// `Display` gives one line for one problem and a list for several. `Debug` gives the same, because that is what a
+/// `fn main() -> Result<(), Box<dyn Error>>` shows to an operator. No secret appears in either.
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError {
     problems: Vec<Problem>,
 }
@@ -32,6 +33,12 @@ impl fmt::Display for ConfigError {
                 problems.iter().try_for_each(|problem| write!(f, "\n  - {problem}"))
             }
         }
+    }
+}
+
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -65,7 +65,7 @@ pub struct DeadMeta {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DeadReason {
-    /// `codec`: the payload could not be decompressed, decrypted or turned into the handler's type.
+    /// `codec`: the payload could not be decompressed or decrypted, although the codec is known.
     Codec,
     /// `crashed`: alone in flight, it took its consumer down with it.
     Crashed,
@@ -79,6 +79,12 @@ pub enum DeadReason {
     Rejected,
     /// `undecodable`: its bytes are no envelope.
     Undecodable,
+    /// `unknown_codec`: no consumer that saw it knows the codec of its payload. One that does can have it replayed.
+    UnknownCodec,
+    /// `unknown_key`: no consumer that saw it holds the key of its payload. One that does can have it replayed.
+    UnknownKey,
+    /// `unsupported_version`: an envelope newer than every consumer that saw it. A newer one can have it replayed.
+    UnsupportedVersion,
     /// Any other text.
     Other(Cow<'static, str>),
 }
@@ -153,6 +159,9 @@ impl DeadReason {
             Self::Panicked => "panicked",
             Self::Rejected => "rejected",
             Self::Undecodable => "undecodable",
+            Self::UnknownCodec => "unknown_codec",
+            Self::UnknownKey => "unknown_key",
+            Self::UnsupportedVersion => "unsupported_version",
             Self::Other(reason) => reason,
         }
     }
@@ -166,6 +175,9 @@ impl DeadReason {
             "panicked" => Self::Panicked,
             "rejected" => Self::Rejected,
             "undecodable" => Self::Undecodable,
+            "unknown_codec" => Self::UnknownCodec,
+            "unknown_key" => Self::UnknownKey,
+            "unsupported_version" => Self::UnsupportedVersion,
             _ => return None,
         })
     }
@@ -262,9 +274,19 @@ mod tests {
 
     #[test]
     fn reasons_lead_back_to_themselves() {
-        for reason in
-            ["codec", "crashed", "expired", "max_attempts", "panicked", "rejected", "undecodable", "x"]
-        {
+        for reason in [
+            "codec",
+            "crashed",
+            "expired",
+            "max_attempts",
+            "panicked",
+            "rejected",
+            "undecodable",
+            "unknown_codec",
+            "unknown_key",
+            "unsupported_version",
+            "x",
+        ] {
             assert_eq!(DeadReason::from(reason).as_str(), reason);
             assert_eq!(matches!(DeadReason::from(reason.to_owned()), DeadReason::Other(_)), reason == "x");
         }

@@ -28,6 +28,12 @@ pub(crate) fn decode(codec: &Codec, bytes: &[u8]) -> Result<Envelope, DecodeErro
         str::from_utf8(bytes).map_err(|error| DecodeError::NotUtf8 { position: error.valid_up_to() })?;
     limits.check_depth(bytes, 0)?;
     let wire = Wire::parse(text)?;
+    // Before all else: what a newer version means by the other fields is not known here.
+    let version =
+        integer("envelope_version", wire.envelope_version, positive, "an integer from 1 to 4294967295")?;
+    if let Some(found) = version.filter(|&version| version > Envelope::VERSION) {
+        return Err(DecodeError::NewerVersion { found, known: Envelope::VERSION });
+    }
 
     let encoding = text_of(payload::ENCODING, wire.payload_encoding)?;
     let (payload, form) =
@@ -73,6 +79,7 @@ pub(crate) fn decode(codec: &Codec, bytes: &[u8]) -> Result<Envelope, DecodeErro
 /// same name the last counts, as for the Go peers.
 #[derive(Default)]
 struct Wire<'a> {
+    envelope_version: Option<&'a RawValue>,
     id: Option<&'a RawValue>,
     queue: Option<&'a RawValue>,
     kind: Option<&'a RawValue>,
@@ -111,6 +118,7 @@ impl<'a> Wire<'a> {
                 self.payload = Some(value);
                 return;
             }
+            "envelope_version" => &mut self.envelope_version,
             "id" => &mut self.id,
             "queue" => &mut self.queue,
             "kind" => &mut self.kind,
@@ -231,6 +239,10 @@ fn integer<N, E>(
         "a number" => DecodeError::at(field, format!("expected {expected}, found another number")),
         _ => unexpected(field, expected, value),
     })
+}
+
+fn positive(number: i64) -> Result<u32, ()> {
+    u32::try_from(number).ok().filter(|&number| number > 0).ok_or(())
 }
 
 fn time(field: &'static str, value: Option<&RawValue>) -> Result<Option<Timestamp>, DecodeError> {

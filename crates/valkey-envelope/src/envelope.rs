@@ -63,6 +63,10 @@ pub struct Envelope {
 // === impl Envelope ===
 
 impl Envelope {
+    /// The version of the format that this crate reads and writes. Bytes of a newer one are a
+    /// [`DecodeError::NewerVersion`].
+    pub const VERSION: u32 = 1;
+
     /// The id; empty if it came without one.
     pub fn id(&self) -> &MessageId {
         &self.id

@@ -32,6 +32,16 @@ pub enum DecodeError {
     /// There is no `payload`.
     #[error("field `payload` is missing")]
     MissingPayload,
+    /// An envelope of a version that this one does not know: nothing is wrong with it.
+    #[error(
+        "envelope of version {found}, this program knows versions up to {known}: handle it with a newer one"
+    )]
+    NewerVersion {
+        /// Its `envelope_version`.
+        found: u32,
+        /// [`Envelope::VERSION`](crate::Envelope::VERSION).
+        known: u32,
+    },
     /// JSON, but not an object.
     #[error("expected a JSON object, found {found}")]
     NotAnObject {
@@ -80,6 +90,7 @@ impl DecodeError {
             Self::Field { .. } => "field",
             Self::Limit(_) => "limit",
             Self::MissingPayload => "missing_payload",
+            Self::NewerVersion { .. } => "newer_version",
             Self::NotAnObject { .. } => "not_an_object",
             Self::NotJson { .. } => "not_json",
             Self::NotUtf8 { .. } => "not_utf8",
@@ -92,6 +103,7 @@ impl DecodeError {
         match self {
             Self::Checksum { .. } => Some("crc"),
             Self::Field { field, .. } => Some(field),
+            Self::NewerVersion { .. } => Some("envelope_version"),
             Self::MissingPayload | Self::Payload(_) => Some("payload"),
             Self::Limit(_) | Self::NotAnObject { .. } | Self::NotJson { .. } | Self::NotUtf8 { .. } => None,
         }

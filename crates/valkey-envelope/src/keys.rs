@@ -41,6 +41,10 @@ struct Texts {
 // === impl QueueKeys ===
 
 impl QueueKeys {
+    /// The version of the keys and frames of a queue that this crate describes. A queue of a newer one says so in the field
+    /// `version` of its [`control`](Self::control); without the field it is 1.
+    pub const FORMAT: u32 = 1;
+
     /// What stands before a queue's name in the key of its public list.
     pub const PREFIX: &'static str = "queue:";
 

@@ -43,6 +43,15 @@ pub trait PayloadCodec: fmt::Debug + Send + Sync {
     /// What the codec is called in the `content-encoding` header: letters, digits, `-`, `_`, `.`, `+`.
     fn name(&self) -> &str;
 
+    /// Whether this codec holds the key that messages call `key_id`; `None` if it has nothing to do with keys.
+    ///
+    /// Asked for messages that name a key: if one of their codecs says that it does not hold it, and none that it does,
+    /// the message is not [opened](PayloadCodecs::open) but a [`CodecError::UnknownKey`].
+    fn holds_key(&self, key_id: &str) -> Option<bool> {
+        let _ = key_id;
+        None
+    }
+
     /// Codes plain bytes.
     ///
     /// # Errors
@@ -96,6 +105,9 @@ pub enum CodecError {
         /// The codec.
         codec: String,
     },
+    /// This side has the codecs, but not the key.
+    #[error("the key of the payload is not known here")]
+    UnknownKey,
 }
 
 // === impl PayloadCodecs ===
@@ -163,12 +175,18 @@ impl PayloadCodecs {
             return Ok(envelope);
         };
         let mut bytes = coded_bytes(&envelope, &names)?;
-        for name in names.rsplit(',').map(str::trim) {
-            let codec = self
-                .0
-                .iter()
-                .find(|codec| codec.name() == name)
-                .ok_or_else(|| CodecError::Unknown { codec: name.to_owned() })?;
+        let known = names.rsplit(',').map(str::trim).map(|name| {
+            let codec = self.0.iter().find(|codec| codec.name() == name);
+            codec.map(|codec| (name, codec)).ok_or_else(|| CodecError::Unknown { codec: name.to_owned() })
+        });
+        let known = known.collect::<Result<Vec<_>, _>>()?;
+        if let Some(key_id) = envelope.key_id() {
+            let holds: Vec<bool> = known.iter().filter_map(|(_, codec)| codec.holds_key(key_id)).collect();
+            if !holds.is_empty() && !holds.contains(&true) {
+                return Err(CodecError::UnknownKey);
+            }
+        }
+        for (name, codec) in known {
             bytes = codec
                 .decode(&bytes)
                 .map_err(|source| CodecError::Failed { codec: name.to_owned(), source })?;
@@ -255,6 +273,40 @@ mod tests {
         assert!(matches!(codecs.open(not_coded), Err(CodecError::NotCoded { .. })));
         let not_json = Envelope::from_bytes(b"\x01no").with_header("content-encoding", "zip");
         assert!(matches!(codecs.open(not_json), Err(CodecError::NotJson)));
+    }
+
+    /// A codec with keys.
+    #[derive(Debug)]
+    struct Locked(&'static str);
+
+    impl PayloadCodec for Locked {
+        fn name(&self) -> &str {
+            "lock"
+        }
+
+        fn holds_key(&self, key_id: &str) -> Option<bool> {
+            Some(key_id == self.0)
+        }
+
+        fn encode(&self, plain: &[u8]) -> Result<Vec<u8>, BoxError> {
+            Tag("lock", 9).encode(plain)
+        }
+
+        fn decode(&self, coded: &[u8]) -> Result<Vec<u8>, BoxError> {
+            Tag("lock", 9).decode(coded)
+        }
+    }
+
+    #[test]
+    fn a_key_that_no_codec_of_the_message_holds_is_said_before_anything_is_tried() {
+        let holding = |key| PayloadCodecs::new().with(Arc::new(Tag("zip", 1))).with(Arc::new(Locked(key)));
+        let plain = Envelope::new("x").unwrap().with_key_id("k2");
+        let sealed = holding("k2").seal(plain.clone()).unwrap();
+        assert_eq!(holding("k2").open(sealed.clone()).unwrap(), plain);
+        assert!(matches!(holding("k1").open(sealed), Err(CodecError::UnknownKey)));
+        // Codecs without keys do not care.
+        let zipped = codecs(&[("zip", 1)]).seal(plain.clone()).unwrap();
+        assert_eq!(holding("k1").open(zipped).unwrap(), plain);
     }
 
     #[test]

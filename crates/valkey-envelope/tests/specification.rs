@@ -29,7 +29,8 @@ fn every_field_has_its_row() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/wire-format.md");
     let text = fs::read_to_string(page).unwrap();
     let all_null = include_str!("data/v1/all-null.json");
-    for (field, _) in serde_json::from_str::<serde_json::Map<_, _>>(all_null).unwrap() {
+    let fields = serde_json::from_str::<serde_json::Map<_, _>>(all_null).unwrap();
+    for field in fields.keys().map(String::as_str).chain(["envelope_version"]) {
         assert!(text.contains(&format!("\n| `{field}` |")), "{field} is not in the tables");
     }
 }

@@ -20,8 +20,13 @@ async fn slow(message: Message) {
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let (connection, receiver): (ConnectionSettings, ReceiverSettings) =
-        Sources::new("VALKEY_RECEIVER_").env().load()?;
+    let loaded = Sources::new("VALKEY_RECEIVER_")
+        .env()
+        .load_with_notices::<(ConnectionSettings, ReceiverSettings)>()?;
+    for notice in &loaded.notices {
+        eprintln!("warning: {notice}");
+    }
+    let (connection, receiver) = loaded.settings;
     let connection = Connection::connect(&connection).await?;
     let receiver = Receiver::builder(&connection).settings(receiver).start().await?;
 

@@ -56,8 +56,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             Outcome::dead_letter(format!("kind {:?} is not known", message.envelope().kind()))
         });
 
-    let (connection, receiver): (ConnectionSettings, ReceiverSettings) =
-        Sources::new("VALKEY_RECEIVER_").env().load()?;
+    let loaded = Sources::new("VALKEY_RECEIVER_")
+        .env()
+        .load_with_notices::<(ConnectionSettings, ReceiverSettings)>()?;
+    for notice in &loaded.notices {
+        eprintln!("warning: {notice}");
+    }
+    let (connection, receiver) = loaded.settings;
     let connection = Connection::connect(&connection).await?;
     let receiver = Receiver::builder(&connection).settings(receiver).start().await?;
     let stop = async { drop(tokio::signal::ctrl_c().await) };

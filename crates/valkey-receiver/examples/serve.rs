@@ -26,8 +26,13 @@ async fn register(message: Message) -> Result<Outcome, std::io::Error> {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Every setting has a default, and an environment variable: VALKEY_RECEIVER_ADDRESS, .._DEFAULT_QUEUES, ...
-    let (connection, receiver): (ConnectionSettings, ReceiverSettings) =
-        Sources::new("VALKEY_RECEIVER_").env().load()?;
+    let loaded = Sources::new("VALKEY_RECEIVER_")
+        .env()
+        .load_with_notices::<(ConnectionSettings, ReceiverSettings)>()?;
+    for notice in &loaded.notices {
+        eprintln!("warning: {notice}");
+    }
+    let (connection, receiver) = loaded.settings;
     let connection = Connection::connect(&connection).await?;
     let receiver = Receiver::builder(&connection).settings(receiver).start().await?;
     let report = receiver

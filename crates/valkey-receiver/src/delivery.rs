@@ -23,6 +23,21 @@ use crate::take::Claim;
 /// fires, the message belongs to the queue again, and settling it is refused with [`SettleError::LeaseLost`].
 ///
 /// Dropped without a word, it is a nack by the retry policy, with the error "dropped without an outcome".
+///
+/// Settling consumes it, so it cannot be settled twice:
+///
+/// ```compile_fail,E0382
+/// async fn twice(delivery: valkey_receiver::Delivery) {
+///     let _ = delivery.ack().await;
+///     let _ = delivery.snooze(std::time::Duration::ZERO).await;
+/// }
+/// ```
+///
+/// ```
+/// async fn once(delivery: valkey_receiver::Delivery) {
+///     let _ = delivery.ack().await;
+/// }
+/// ```
 #[must_use = "ack, nack, snooze or dead-letter it; dropped, it counts as a failed attempt"]
 pub struct Delivery {
     message: Message,

@@ -14,6 +14,7 @@ use valkey_connection::{Command, Connection, DedicatedConnection, Error};
 use valkey_envelope::QueueKeys;
 
 use crate::desk::{Claimed, Desk, Epoch, Settle};
+use crate::error::JoinError;
 use crate::held::Held;
 use crate::lease::Lease;
 use crate::outcome::Disposition;
@@ -114,7 +115,7 @@ impl Engine {
         desk: Arc<Desk>,
         rules: Rules,
         channel: (async_channel::Sender<Claimed>, async_channel::Receiver<Claimed>),
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, JoinError> {
         let keys = desk.queue.keys();
         let mut link = connection.dedicated().await?;
         let parker = Parker::start(connection, &keys).await?;

@@ -1,7 +1,7 @@
 //! What can go wrong, by operation: starting, receiving, settling.
 
 use valkey_connection::Error as ConnectionError;
-use valkey_envelope::QueueName;
+use valkey_envelope::{QueueKeys, QueueName};
 
 /// Why a receiver could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +15,18 @@ pub enum ReceiveError {
         /// What the connection says, with the remedy.
         source: ConnectionError,
     },
+    /// The queue's keys are of a newer format than this program knows. Nothing of them was touched.
+    #[error(
+        "queue {queue} is of format {found}, this program knows formats up to {known}: run a newer version of it, which knows both"
+    )]
+    NewerFormat {
+        /// The queue.
+        queue: QueueName,
+        /// What its `control` says.
+        found: String,
+        /// [`QueueKeys::FORMAT`](valkey_envelope::QueueKeys::FORMAT).
+        known: u32,
+    },
     /// No queue was named.
     #[error("a receiver needs at least one queue: name it with `queue(..)` or DEFAULT_QUEUES")]
     NoQueue,
@@ -24,6 +36,24 @@ pub enum ReceiveError {
     /// The engine's thread could not be started, or ended before its time.
     #[error("the receiver's own thread is not running: {0}")]
     Thread(String),
+}
+
+/// Why a consumer was not let in.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JoinError {
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    #[error("the queue is of the newer format {0}")]
+    NewerFormat(String),
+}
+
+impl JoinError {
+    pub(crate) fn of(self, queue: QueueName) -> ReceiveError {
+        match self {
+            Self::Connection(source) => ReceiveError::Join { queue, source },
+            Self::NewerFormat(found) => ReceiveError::NewerFormat { queue, found, known: QueueKeys::FORMAT },
+        }
+    }
 }
 
 /// Why a settle did not take effect, or may not have.

@@ -19,6 +19,15 @@ use crate::outcome::{IntoOutcome, Outcome};
 /// It can be read and kept, but not settled: the receiver does that with the handler's [`Outcome`], so a message is
 /// settled exactly once and never forgotten. (Who wants to settle by hand takes deliveries with `recv`.)
 ///
+/// ```compile_fail,E0599
+/// use valkey_receiver::{Message, Outcome};
+///
+/// async fn settles(message: Message) -> Outcome {
+///     message.ack().await; // there is no such method
+///     Outcome::Ack
+/// }
+/// ```
+///
 /// Cloning it shares it.
 #[derive(Clone)]
 pub struct Message {
@@ -161,6 +170,30 @@ impl fmt::Debug for Message {
 ///         }
 ///     }
 /// }
+/// ```
+///
+/// A function that is not async is no handler:
+///
+/// ```compile_fail,E0277
+/// use valkey_receiver::{Handler, Message, Outcome};
+///
+/// fn greet(_: Message) -> Outcome {
+///     Outcome::Ack
+/// }
+/// fn takes(_: impl Handler) {}
+/// takes(greet);
+/// ```
+///
+/// Nor is one that answers anything else than an [`IntoOutcome`]:
+///
+/// ```compile_fail,E0277
+/// use valkey_receiver::{Handler, Message};
+///
+/// async fn count(_: Message) -> u32 {
+///     7
+/// }
+/// fn takes(_: impl Handler) {}
+/// takes(count);
 /// ```
 ///
 /// One value serves all workers at once, hence `&self`. Its future is dropped when it has run for longer than the

@@ -58,6 +58,7 @@ mod source;
 mod take;
 pub mod telemetry;
 mod throttle;
+mod unreadable;
 mod work;
 
 pub use self::{

@@ -23,6 +23,18 @@ pub(crate) const MAX_ERROR_BYTES: usize = 2048;
 /// let busy = Outcome::nack("directory is busy").retry_after(Duration::from_secs(5));
 /// assert_eq!(busy.name(), "nack");
 /// ```
+///
+/// One that is made and not returned says nothing, and the compiler warns of it:
+///
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// use valkey_receiver::Outcome;
+///
+/// async fn handle(_: valkey_receiver::Message) -> Outcome {
+///     Outcome::nack("later");
+///     Outcome::Ack
+/// }
+/// ```
 #[must_use = "an outcome does nothing until the receiver settles the message with it"]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {

@@ -19,6 +19,7 @@ use crate::report::DrainReport;
 use crate::serve::Serve;
 use crate::settings::ReceiverSettings;
 use crate::source::{Reading, Source};
+use crate::unreadable::Unreadable;
 use crate::work::Work;
 
 /// Receives from one or more queues.
@@ -68,7 +69,7 @@ impl ReceiverBuilder {
     }
 
     /// Knows how to undo this payload codec; several calls name several. A coded message whose codec is not among them
-    /// becomes a dead letter `codec`. Without any, coded payloads reach the handler as they are.
+    /// is left to other consumers for a while and then becomes a dead letter `unknown_codec`. Without any, coded payloads reach the handler as they are.
     pub fn codec(mut self, codec: Arc<dyn PayloadCodec>) -> Self {
         self.codecs = self.codecs.with(codec);
         self
@@ -103,6 +104,7 @@ impl ReceiverBuilder {
             policy: Arc::new(policy),
             on_expired: settings.on_expired,
             message_ttl: settings.message_ttl,
+            unreadable: Unreadable::new(settings.unreadable_wait),
         };
         let source = Source::new(claims, engine.clone(), reading);
         Ok(Receiver { source, engine, settings: Arc::new(settings) })
@@ -134,8 +136,8 @@ async fn run_engines(
         for desk in desks.iter() {
             match Engine::join(&connection, Arc::clone(desk), rules.clone(), channel.clone()).await {
                 Ok(engine) => engines.push(engine),
-                Err(source) => {
-                    let error = ReceiveError::Join { queue: desk.queue.clone(), source };
+                Err(refusal) => {
+                    let error = refusal.of(desk.queue.clone());
                     for engine in engines {
                         Engine::leave(engine).await;
                     }

@@ -16,7 +16,8 @@ pub struct DrainReport {
     pub retried: u64,
     /// Kept as dead letters.
     pub dead: u64,
-    /// Given back uncounted to the head of the queue: prefetched ones, and those of aborted handlers.
+    /// Given back uncounted to the head of the queue: prefetched ones, and those of aborted handlers. At least so many:
+    /// where the server gave back and its answer was lost, asking again finds nothing left to count.
     pub handed_back: u64,
     /// Handlers that were stopped because the drain timeout was over. Their messages are among the handed back.
     pub aborted: u64,

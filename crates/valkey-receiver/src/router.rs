@@ -69,6 +69,31 @@ impl Router {
     /// Sends messages of this `kind` to `handler`: an `async fn(T)`, an `async fn(T, Message)` for any deserialisable
     /// `T`, or an [`untyped`] handler.
     ///
+    /// A handler of whole messages is none of them; it needs to be [`untyped`]:
+    ///
+    /// ```compile_fail,E0277
+    /// use valkey_receiver::{Message, Router};
+    ///
+    /// async fn whole(_: Message) {}
+    /// let router = Router::new().kind("a", whole);
+    /// ```
+    ///
+    /// ```
+    /// use valkey_receiver::{Message, Router, untyped};
+    ///
+    /// async fn whole(_: Message) {}
+    /// let router = Router::new().kind("a", untyped(whole));
+    /// ```
+    ///
+    /// Nor is one whose argument cannot be deserialised:
+    ///
+    /// ```compile_fail,E0277
+    /// struct Opaque;
+    ///
+    /// async fn opaque(_: Opaque) {}
+    /// let router = valkey_receiver::Router::new().kind("a", opaque);
+    /// ```
+    ///
     /// # Panics
     /// If there is a route for this kind already: the second would never be reached.
     pub fn kind<H, Args>(mut self, kind: impl Into<String>, handler: H) -> Self

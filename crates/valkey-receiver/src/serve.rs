@@ -37,6 +37,24 @@ const ABORT_GRACE: Duration = Duration::from_secs(1);
 /// Made by [`Receiver::serve`](crate::Receiver::serve). It ends when the shutdown signal comes, when a
 /// [`ReceiverHandle`](crate::ReceiverHandle) drains it, or when the receiver cannot go on.
 ///
+/// One that is not awaited serves nothing, and the compiler warns of it:
+///
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// # async fn handle(_: valkey_receiver::Message) {}
+/// async fn run(receiver: valkey_receiver::Receiver) {
+///     receiver.serve(handle);
+/// }
+/// ```
+///
+/// ```no_run
+/// #![deny(unused_must_use)]
+/// # async fn handle(_: valkey_receiver::Message) {}
+/// async fn run(receiver: valkey_receiver::Receiver) {
+///     let _report = receiver.serve(handle).await;
+/// }
+/// ```
+///
 /// # Cancel safety
 /// Dropping it (or the future made of it) drops the running handlers; their messages go back uncounted, but nobody
 /// waits for the server to know it. Prefer [`with_graceful_shutdown`](Self::with_graceful_shutdown).

@@ -73,6 +73,9 @@ settings! {
         pub on_expired: OnExpired = OnExpired::Dead,
         /// Time to live of messages that bring none themselves, from their timestamp on.
         pub message_ttl: Option<Duration>,
+        /// How long a message that this consumer cannot read but a newer one might (a newer envelope, an unknown codec or
+        /// key) is put back for others before it becomes a dead letter; 0s for not at all.
+        pub unreadable_wait: Duration = Duration::from_mins(1),
         /// Messages a second that handlers of this process start on; no limit unless set.
         pub rate_limit_requests: Option<NonZeroU32>,
         /// How many of them may start at one instant after a quiet time; `RATE_LIMIT_REQUESTS` unless set.

@@ -25,8 +25,15 @@ pub(crate) fn groups(settles: &[Settle], now_ms: u64) -> Settles {
             }
             Disposition::Dead { reason, error } => {
                 // No handler saw what could not be read or was too late: that was no attempt.
-                let unseen =
-                    matches!(reason, DeadReason::Codec | DeadReason::Expired | DeadReason::Undecodable);
+                let unseen = matches!(
+                    reason,
+                    DeadReason::Codec
+                        | DeadReason::Expired
+                        | DeadReason::Undecodable
+                        | DeadReason::UnknownCodec
+                        | DeadReason::UnknownKey
+                        | DeadReason::UnsupportedVersion
+                );
                 let meta = DeadMeta {
                     attempts: frame.attempts.saturating_add(u32::from(!unseen)),
                     crashes: frame.crashes,

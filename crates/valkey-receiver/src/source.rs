@@ -1,17 +1,19 @@
 //! Where deliveries come out: decodes what the engine claimed, and settles what no handler should see.
 
+use std::fmt::Display;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
-use valkey_envelope::{Codec, CodecError, DeadReason, Envelope, PayloadCodecs};
+use valkey_envelope::{Codec, CodecError, DeadReason, DecodeError, Envelope, PayloadCodecs};
 
 use crate::delivery::Delivery;
 use crate::desk::Claimed;
 use crate::handle::EngineHandle;
 use crate::outcome::{Disposition, error_text};
 use crate::policy::RetryPolicy;
+use crate::unreadable::Unreadable;
 
 /// What becomes of a message whose time to live is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -52,6 +54,8 @@ pub(crate) struct Reading {
     pub(crate) on_expired: OnExpired,
     /// Time to live of messages that bring none.
     pub(crate) message_ttl: Option<Duration>,
+    /// What others may be able to read.
+    pub(crate) unreadable: Unreadable,
 }
 
 impl Source {
@@ -105,6 +109,11 @@ impl Source {
         let frame = &claimed.claim().frame;
         let envelope = match self.reading.envelope_codec.decode(&frame.raw) {
             Ok(envelope) => envelope,
+            Err(error @ DecodeError::NewerVersion { .. }) => {
+                desk.metrics.decode_failed(error.label());
+                self.leave_to_others(claimed, DeadReason::UnsupportedVersion, &error);
+                return None;
+            }
             Err(error) => {
                 desk.metrics.decode_failed(error.label());
                 let dead =
@@ -129,6 +138,16 @@ impl Source {
         }
         let envelope = match self.undo_codecs(envelope) {
             Ok(envelope) => envelope,
+            Err(error @ CodecError::Unknown { .. }) => {
+                desk.metrics.decode_failed("unknown_codec");
+                self.leave_to_others(claimed, DeadReason::UnknownCodec, &error);
+                return None;
+            }
+            Err(error @ CodecError::UnknownKey) => {
+                desk.metrics.decode_failed("unknown_key");
+                self.leave_to_others(claimed, DeadReason::UnknownKey, &error);
+                return None;
+            }
             Err(error) => {
                 desk.metrics.decode_failed("codec");
                 let dead = Disposition::Dead { reason: DeadReason::Codec, error: Some(error_text(&error)) };
@@ -138,6 +157,17 @@ impl Source {
         };
         desk.metrics.delivered(1, u64::from(frame.attempts > 0 || frame.crashes > 0));
         Some(Delivery::new(envelope, claimed, Arc::clone(&self.reading.policy)))
+    }
+
+    /// Nothing is wrong with it, only with us: put back for a consumer that can read it, uncounted, and kept as it came
+    /// when none has done so in time.
+    fn leave_to_others(&self, claimed: Claimed, reason: DeadReason, why: &impl Display) {
+        let error = Some(error_text(why));
+        let disposition = match self.reading.unreadable.put_back(&claimed.claim().frame.raw, Instant::now()) {
+            Some(delay) => Disposition::Retry { delay, counted: false, error },
+            None => Disposition::Dead { reason, error },
+        };
+        claimed.settle(disposition, None);
     }
 
     fn undo_codecs(&self, envelope: Envelope) -> Result<Envelope, CodecError> {

@@ -5,6 +5,7 @@ mod support;
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use valkey_envelope::{DeadReason, Envelope, PayloadCodec, PayloadCodecs};
 use valkey_receiver::Receiver;
@@ -40,7 +41,7 @@ async fn known_codecs_are_undone_and_unknown_ones_are_dead_letters_with_the_byte
     bed.push_raw(unreadable.clone()).await;
     let receiver = Receiver::builder(&bed.connection)
         .queue(bed.queue.clone())
-        .settings(settings())
+        .settings(settings().unreadable_wait(Duration::from_millis(60)))
         .codec(Arc::new(Mirror("mirror")))
         .start()
         .await
@@ -55,7 +56,7 @@ async fn known_codecs_are_undone_and_unknown_ones_are_dead_letters_with_the_byte
         delivery = receiver.recv() => panic!("{delivery:?} cannot be read"),
         dead = until("the dead letter", async || bed.dead().await.pop()) => dead,
     };
-    assert_eq!((dead.meta.reason, dead.meta.attempts), (DeadReason::Codec, 0));
+    assert_eq!((dead.meta.reason, dead.meta.attempts), (DeadReason::UnknownCodec, 0));
     assert_eq!(dead.raw, unreadable);
     let error = dead.meta.error.unwrap();
     assert!(error.contains("elsewhere") && !error.contains("hidden"), "{error}");

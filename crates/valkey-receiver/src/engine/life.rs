@@ -9,7 +9,7 @@ use valkey_envelope::{Lane, QueueKeys};
 
 use super::{BYTE_LIMIT, Engine, LOOK_AGAIN, Outlook, Rules, millis};
 use crate::desk::{Desk, Epoch, Settle};
-use crate::error::SettleError;
+use crate::error::{JoinError, SettleError};
 use crate::lease::Lease;
 use crate::park::LONGEST_PARK;
 use crate::scripts;
@@ -196,7 +196,7 @@ pub(super) async fn new_life(
     keys: &QueueKeys,
     desk: &Arc<Desk>,
     rules: &Rules,
-) -> Result<(Arc<Epoch>, Lease), Error> {
+) -> Result<(Arc<Epoch>, Lease), JoinError> {
     let cid = uuid::Uuid::now_v7().simple().to_string();
     let sent = Instant::now();
     let call = scripts::JOIN
@@ -213,10 +213,16 @@ pub(super) async fn new_life(
         .key(keys.dead_body())
         .key(keys.control())
         .arg(cid.as_str())
-        .arg(millis(rules.lease));
+        .arg(millis(rules.lease))
+        .arg(QueueKeys::FORMAT);
     let mut reply = link.invoke(call).await?.into_array()?.into_iter();
-    if let Some(now_ms) = reply.nth(1) {
+    let word = reply.next().map_or(Ok(String::new()), Reply::into_string)?;
+    if let Some(now_ms) = reply.next() {
         desk.learn_clock(number(now_ms)?);
+    }
+    if word == "newer" {
+        let found = reply.next().map_or(Ok(String::new()), Reply::into_string)?;
+        return Err(JoinError::NewerFormat(found));
     }
     let epoch = Epoch::new(cid, Arc::clone(desk));
     Ok((Arc::new(epoch), Lease::new(rules.lease, rules.heartbeat, sent)))

@@ -89,6 +89,11 @@ impl Process {
         soon("a word of the child", self.lines.recv()).await
     }
 
+    /// The same, however long it takes. Cancel safe.
+    pub(crate) async fn hear_or_wait(&mut self) -> Option<String> {
+        self.lines.recv().await
+    }
+
     /// Takes everything said up to `word`, and gives back what came before it.
     pub(crate) async fn until(&mut self, word: &str) -> Vec<String> {
         let mut before = Vec::new();

@@ -45,6 +45,16 @@ impl Ledger {
         (1..=count).filter(|number| !books.done.contains_key(number)).collect()
     }
 
+    pub(crate) fn is_missing(&self, number: u32) -> bool {
+        !self.books().done.contains_key(&number)
+    }
+
+    /// How many were finished in these books and in others.
+    pub(crate) fn finished_also_by(&self, other: &Self) -> u32 {
+        let done: BTreeSet<u32> = self.books().done.keys().copied().collect();
+        other.books().done.keys().filter(|number| done.contains(number)).count() as u32
+    }
+
     pub(crate) fn finished(&self) -> usize {
         self.books().done.len()
     }

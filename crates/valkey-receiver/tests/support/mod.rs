@@ -89,6 +89,11 @@ impl Bed {
         reply.into_array().unwrap().into_iter().map(|cid| cid.into_string().unwrap()).collect()
     }
 
+    /// Waits until there are so many consumers, dead ones that nobody has reaped yet included.
+    pub(crate) async fn until_consumers(&self, count: usize) {
+        until("so many consumers", async || (self.consumers().await.len() == count).then_some(())).await;
+    }
+
     pub(crate) async fn dead(&self) -> Vec<DeadBody> {
         let reply = self.ask(Command::new("HVALS").key(self.keys.dead_body())).await;
         let bodies = reply.into_array().unwrap().into_iter();
