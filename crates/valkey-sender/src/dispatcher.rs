@@ -16,9 +16,9 @@ use crate::combiner::Push as _;
 use crate::durability::Durability;
 use crate::error::SendError;
 use crate::item::Item;
+use crate::outcome::{Accepted, Outcome};
 use crate::outlet::{Line, Outlet};
-use crate::progress::{Progress, RetryRules, Step, Try};
-use crate::pusher::{Accepted, Outcome};
+use crate::progress::{Progress, RetryRules, Step};
 use crate::receipt::Receipt;
 use crate::routes::Routes;
 use crate::telemetry;
@@ -155,7 +155,9 @@ impl Dispatcher {
             // The first poll puts it on its way.
             match futures::poll!(&mut sending) {
                 Poll::Ready(done) => {
-                    done.into_iter().for_each(|(index, result)| results[index] = Some(result))
+                    for (index, result) in done {
+                        results[index] = Some(result);
+                    }
                 }
                 Poll::Pending => under_way = Some(sending),
             }
@@ -312,19 +314,4 @@ impl Dispatcher {
 fn reject(queue: &QueueName, error: SendError) -> SendError {
     telemetry::rejected(queue, error.reason());
     error
-}
-
-impl Outcome {
-    fn class(&self) -> Try {
-        match self {
-            Self::Accepted(_) => Try::Settled,
-            Self::ClockUnstable => Try::Refused,
-            Self::Failed { error, unknown: true } if error.kind() == ErrorKind::Denied => Try::Stranded,
-            Self::Failed { unknown: true, .. } | Self::Garbled | Self::Unconfirmed(_) => Try::Unknown,
-            Self::Failed { error, .. } if error.kind() == ErrorKind::OutOfMemory => Try::NoMemory,
-            Self::Failed { error, .. } if error.is_transient() => Try::Refused,
-            Self::BreakerOpen { .. } | Self::Failed { .. } | Self::Refused(_) => Try::Hopeless,
-            Self::Full { .. } => Try::Full,
-        }
-    }
 }

@@ -43,6 +43,7 @@ mod item;
 pub mod limit;
 mod links;
 mod on_full;
+mod outcome;
 mod outlet;
 mod pattern;
 mod progress;

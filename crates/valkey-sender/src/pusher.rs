@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use valkey_connection::{
-    Acknowledged, Call, Command, Connection, DurabilityRefusal, Error, ErrorKind, Reply, ScriptCall,
+    Acknowledged, Call, Command, Connection, DurabilityRefusal, Error, Reply, ScriptCall,
 };
 use valkey_envelope::{QueueKeys, QueueName};
 
@@ -13,7 +13,8 @@ use crate::combiner::{self, Push};
 use crate::durability::Durability;
 use crate::item::Item;
 use crate::links::{Links, Withheld};
-use crate::scripts::{self, Fate, Generation, PushRules, Pushed};
+use crate::outcome::{Accepted, Outcome};
+use crate::scripts::{self, Generation, PushRules, Pushed};
 use crate::telemetry;
 use crate::watch::{ControlWatch, ServerClock};
 
@@ -30,40 +31,6 @@ pub(crate) struct PushOptions {
     pub(crate) bounded: bool,
     /// The sender's own limit of waiting messages.
     pub(crate) max_length: Option<u64>,
-}
-
-/// What one try did with one message.
-#[derive(Clone, Debug)]
-pub(crate) enum Outcome {
-    Accepted(Accepted),
-    BreakerOpen {
-        retry_after: Duration,
-    },
-    /// The server's clock jumps across dedup windows; nothing was done.
-    ClockUnstable,
-    /// The connection or the server failed. `unknown` is about this message: one that was never attempted because
-    /// an earlier one failed is not in doubt, whatever the error says about the earlier one.
-    Failed {
-        error: Error,
-        unknown: bool,
-    },
-    Full {
-        limit: u64,
-    },
-    /// The answer was not one of the script's: it may have run.
-    Garbled,
-    /// The server cannot promise the durability; nothing was sent.
-    Refused(DurabilityRefusal),
-    /// Accepted, but not confirmed to be as safe as was asked for.
-    Unconfirmed(Error),
-}
-
-/// The ways of being accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Accepted {
-    Duplicate,
-    Pushed,
-    Scheduled,
 }
 
 /// The way to one queue, and what is known about it; shared by the lines of all durabilities.
@@ -345,49 +312,6 @@ impl Push for Pusher {
 
     fn weight(item: &Item) -> usize {
         item.raw.len()
-    }
-}
-
-impl Outcome {
-    fn of(fate: Fate, limit: Option<u64>) -> Self {
-        match fate {
-            Fate::Duplicate => Self::Accepted(Accepted::Duplicate),
-            Fate::Full => Self::Full { limit: limit.unwrap_or(0) },
-            Fate::Pushed => Self::Accepted(Accepted::Pushed),
-            Fate::Scheduled => Self::Accepted(Accepted::Scheduled),
-        }
-    }
-
-    /// Nothing was sent, whatever the error says about what was asked before.
-    fn withheld(withheld: Withheld) -> Self {
-        match withheld {
-            Withheld::Failed(error) => Self::Failed { error, unknown: false },
-            Withheld::Refused(refusal) => Self::Refused(refusal),
-        }
-    }
-
-    /// The same once it is confirmed. What was not accepted needs no confirmation.
-    fn once(self, confirmed: &Result<(), Error>) -> Self {
-        match (self, confirmed) {
-            (Self::Accepted(_), Err(error)) => Self::Unconfirmed(error.clone()),
-            (outcome, _) => outcome,
-        }
-    }
-
-    fn failed(error: Error) -> Self {
-        // A script is stopped by access control at the first command that is not allowed, be it after the push.
-        let stopped = error.kind() == ErrorKind::Denied
-            && error.server_message().is_some_and(|message| message.contains("in script"));
-        let unknown = error.outcome_unknown() || error.kind() == ErrorKind::Protocol || stopped;
-        Self::Failed { error, unknown }
-    }
-
-    fn is_store_failure(&self) -> bool {
-        match self {
-            Self::Failed { error, .. } | Self::Unconfirmed(error) => error.is_store_failure(),
-            Self::Garbled => true,
-            _ => false,
-        }
     }
 }
 

@@ -115,9 +115,12 @@ impl Validate for SenderSettings {
             found.push(Contradiction::new(["dedup_window"], "the window must be at least 1s"));
         }
         if let Some(window) = self.dedup_window {
-            let doubled = (0..self.max_retries.min(16))
+            let mut doubled = (0..self.max_retries.min(16))
                 .map(|n| self.retry_delay.saturating_mul(1 << n))
                 .sum::<Duration>();
+            if self.durability != Durability::Fast {
+                doubled = doubled.saturating_add(self.durability_timeout.saturating_mul(self.max_retries));
+            }
             if window < doubled {
                 found.push(Contradiction::new(
                     ["dedup_window", "max_retries", "retry_delay"],
@@ -246,6 +249,15 @@ mod tests {
         assert_eq!(load(&[("PAYLOAD_FORM", "base64")]).expect("valid").payload_form.0, PayloadForm::Base64);
         let error = load(&[("ON_FULL", "explode")]).expect_err("no such policy").to_string();
         assert!(error.contains("VALKEY_SENDER_ON_FULL") && error.contains("`shed`"), "{error}");
+    }
+
+    #[test]
+    fn ids_are_remembered_for_longer_than_waits_and_retries_take() {
+        // 1 s + 2 s + 4 s of pauses, and three times 3 s of waiting.
+        let settings = SenderSettings::default().dedup_window(Some(Duration::from_secs(10)));
+        assert!(settings.validate().is_empty());
+        let found = settings.durability(Durability::Durable).validate();
+        assert_eq!(found.iter().map(|found| found.fields()[0]).collect::<Vec<_>>(), ["dedup_window"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use metrics::{counter, histogram};
 use valkey_envelope::QueueName;
 
 use crate::item::Item;
-use crate::pusher::{Accepted, Outcome};
+use crate::outcome::{Accepted, Outcome};
 
 /// Messages accepted by a queue. Labels: `queue`.
 const ENQUEUED: &str = "valkit_enqueued_total";

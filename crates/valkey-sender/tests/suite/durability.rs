@@ -9,7 +9,7 @@ use valkey_envelope::{Lane, QueueName};
 use valkey_sender::{Certainty, CheckError, Durability, Receipt, SendError, Sender, SenderBuilder};
 use valkey_testkit::{TestReplication, TestServer};
 
-use crate::rig::{connect, message, queue};
+use crate::rig::{can_wait_for_the_disk, connect, message, queue};
 
 const HOUR: Duration = Duration::from_hours(1);
 const REPLICATED: Durability = Durability::Replicated(NonZeroU32::MIN);
@@ -64,11 +64,13 @@ fn is_unconfirmed(answer: &Result<Receipt, SendError>) -> bool {
 async fn each_way_of_sending_is_confirmed_as_safe_as_asked_for() {
     let pair = Pair::new().await;
     let later = Timestamp::now() + HOUR;
+    let disk = can_wait_for_the_disk(&pair.servers.servers()[0]).await;
+    let durabilities: &[Durability] = if disk { &[REPLICATED, Durability::Durable] } else { &[REPLICATED] };
     for (builder, sent) in
         [(pair.builder(), 1), (pair.builder().dedup(HOUR), 2), (pair.builder().max_length(100_000), 3)]
     {
         let sender = builder.build();
-        for durability in [Durability::Durable, REPLICATED] {
+        for durability in durabilities.iter().copied() {
             let sender = sender.with_durability(durability);
             sender.check_durability().await.unwrap();
             let batch = (0..600).map(message);
@@ -78,7 +80,7 @@ async fn each_way_of_sending_is_confirmed_as_safe_as_asked_for() {
             assert!(answers.iter().all(|answer| is_confirmed_as(durability, answer)), "{answers:?}");
             assert!(is_confirmed_as(durability, &sender.send(message(1)).await));
         }
-        assert_eq!(pair.length().await, (sent * 2 * 602).to_string());
+        assert_eq!(pair.length().await, (sent * durabilities.len() * 602).to_string());
     }
     let keys = pair.servers.servers()[0].cli(&["KEYS", "*trial*"]).await.unwrap();
     assert_eq!(keys, "", "the trials leave nothing behind");
@@ -87,11 +89,11 @@ async fn each_way_of_sending_is_confirmed_as_safe_as_asked_for() {
 #[tokio::test]
 async fn a_group_of_64_waits_once_and_so_do_sends_that_gather_meanwhile() {
     let pair = Pair::new().await;
-    let sender = pair.builder().durability(Durability::Durable).build();
+    let sender = pair.builder().durability(REPLICATED).build();
     sender.check_durability().await.unwrap();
     let waits = async || {
         let stats = pair.servers.servers()[0].cli(&["INFO", "commandstats"]).await.unwrap();
-        let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_waitaof:calls="));
+        let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_wait:calls="));
         calls.unwrap().split(',').next().unwrap().parse::<usize>().unwrap()
     };
     let before = waits().await;
@@ -104,7 +106,7 @@ async fn a_group_of_64_waits_once_and_so_do_sends_that_gather_meanwhile() {
         })
         .collect();
     for send in sends {
-        assert!(is_confirmed_as(Durability::Durable, &send.await.unwrap()));
+        assert!(is_confirmed_as(REPLICATED, &send.await.unwrap()));
     }
     let waited = waits().await - before - 1;
     assert!(waited <= 100, "{waited} waits for 1000 messages");
@@ -133,6 +135,11 @@ async fn what_cannot_be_promised_is_refused_and_nothing_is_sent() {
     };
     let wanted = NonZeroU32::MIN;
     assert_eq!(refused(REPLICATED).await, DurabilityRefusal::TooFewReplicas { connected: 0, wanted });
+    if !can_wait_for_the_disk(&server).await {
+        let refusal = refused(Durability::Durable).await;
+        assert!(matches!(&refusal, DurabilityRefusal::Unsupported { version: Some(_) }), "{refusal}");
+        return;
+    }
     // Once a second: what each engine says then is not true, and it shows.
     let early = refused(Durability::Durable).await;
     assert!(matches!(early, DurabilityRefusal::AnswersEarly { .. }), "{early}");
@@ -140,13 +147,26 @@ async fn what_cannot_be_promised_is_refused_and_nothing_is_sent() {
     assert_eq!(refused(Durability::Durable).await, DurabilityRefusal::NeverSynced);
     server.cli(&["CONFIG", "SET", "appendonly", "no"]).await.unwrap();
     assert_eq!(refused(Durability::Durable).await, DurabilityRefusal::NoAppendOnlyFile);
-    assert_eq!(server.cli(&["DBSIZE"]).await.unwrap(), "0", "something was written");
+    // The key of a trial goes by itself within ten seconds, should its removal have failed; a message would stay.
+    let started = Instant::now();
+    loop {
+        let keys = server.cli(&["KEYS", "*"]).await.unwrap();
+        if keys.is_empty() {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(12), "something was written: {keys}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
     build().build().check_durability().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_server_that_comes_to_its_senses_is_believed_again() {
     let server = TestServer::builder().append_only(true).config("appendfsync", "no").start().await.unwrap();
+    if !can_wait_for_the_disk(&server).await {
+        valkey_testkit::skipped("the server has no WAITAOF");
+        return;
+    }
     let sender =
         Sender::builder(connect(&server.url()).await, queue()).durability(Durability::Durable).build();
     assert!(matches!(sender.send(message(1)).await, Err(SendError::DurabilityRefused { .. })));

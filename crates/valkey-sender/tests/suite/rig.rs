@@ -92,6 +92,11 @@ pub(crate) async fn connect(url: &str) -> Connection {
     Connection::connect(&ConnectionSettings::from_url(url).unwrap()).await.unwrap()
 }
 
+/// Redis has `WAITAOF` from 7.2 on.
+pub(crate) async fn can_wait_for_the_disk(server: &TestServer) -> bool {
+    !server.cli(&["COMMAND", "INFO", "WAITAOF"]).await.unwrap().trim().is_empty()
+}
+
 pub(crate) fn queue() -> QueueName {
     unique_name("sender").parse().unwrap()
 }
