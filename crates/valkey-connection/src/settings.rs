@@ -17,7 +17,30 @@ pub enum Mode {
     Standalone,
     /// A Valkey Cluster; the addresses are seeds.
     Cluster,
-    /// The addresses are Sentinels, which know the primary.
+    /// The addresses are Sentinels, which know the primary. Give all of them: each is asked all the time, and one that
+    /// is down, silent or cut off does not matter as long as another answers.
+    ///
+    /// ```
+    /// use valkey_config::{Sources, Validate};
+    /// use valkey_connection::{ConnectionSettings, Mode};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let settings: ConnectionSettings = Sources::new("VALKEY_SENDER_")
+    ///     .vars([
+    ///         ("VALKEY_SENDER_MODE", "sentinel"),
+    ///         ("VALKEY_SENDER_ADDRESS", "sentinel-1:26379,sentinel-2:26379,sentinel-3:26379"),
+    ///         ("VALKEY_SENDER_SENTINEL_SERVICE", "orders"), // as in `sentinel monitor orders ...`
+    ///         ("VALKEY_SENDER_SENTINEL_USERNAME", "watcher"), // to the Sentinels
+    ///         ("VALKEY_SENDER_SENTINEL_PASSWORD", "canary"),
+    ///         ("VALKEY_SENDER_USERNAME", "app"), // to the servers
+    ///         ("VALKEY_SENDER_PASSWORD", "s3cret"),
+    ///     ])
+    ///     .load()?;
+    /// assert_eq!((settings.mode, settings.address.len()), (Mode::Sentinel, 3));
+    /// assert!(settings.validate().is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
     Sentinel,
 }
 
@@ -54,11 +77,14 @@ settings! {
         /// Database number. Wins over the one in the URL unless it is 0. A cluster has only 0.
         #[alias("DB")]
         pub database: u32 = 0,
-        /// Name of the primary in the Sentinels' configuration; needed for `mode = "sentinel"`.
+        /// Name of the primary in the Sentinels' configuration (`sentinel monitor NAME ...`); needed for
+        /// `mode = "sentinel"`.
         pub sentinel_service: Option<String>,
-        /// User for the Sentinels themselves, when it is not that of the server.
+        /// User for the Sentinels themselves, who needs `SENTINEL MASTER`, `SENTINEL GET-MASTER-ADDR-BY-NAME` and, to hear of a
+        /// failover at once, the channel `+switch-master`. Without user and password nobody logs in to them; those of the
+        /// server are for the server only.
         pub sentinel_username: Option<String>,
-        /// Password for the Sentinels themselves.
+        /// Password for the Sentinels themselves. Read once, unlike that of the server.
         pub sentinel_password: Option<Secret>,
         /// How long connecting (TCP, TLS, login) may take. 5 s outlasts a lost SYN or two.
         pub dial_timeout: Duration = Duration::from_secs(5),
