@@ -213,11 +213,16 @@ impl Clock {
     }
 }
 
-/// The last of a log's failures, for those who do not want to open it.
+/// The last of a log's failures, for those who do not want to open it; without backtraces.
 pub(crate) fn failures(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    let Some(at) = text.find("\nfailures:\n") else { return tail(&text) };
-    tail(&text[at..])
+    let text = text.find("\nfailures:\n").map_or(&*text, |at| &text[at..]);
+    let mut inside = false;
+    let kept = text.lines().filter(|line| {
+        inside = line.starts_with("stack backtrace:") || (inside && line.starts_with(' '));
+        !inside
+    });
+    tail(&kept.collect::<Vec<_>>().join("\n"))
 }
 
 fn tail(text: &str) -> String {
@@ -233,6 +238,19 @@ mod tests {
     use super::*;
     use crate::faults::figures::Directory;
     use crate::test::Verdict;
+
+    #[test]
+    fn failures_are_shown_without_backtraces() {
+        let scratch = Directory::new().unwrap();
+        let log = scratch.path().join("a.log");
+        let text = "test a ... FAILED\n\nfailures:\n\n---- a ----\nit broke\nstack backtrace:\n   0: begin\n             at /x\n\
+                    note: run with more\n\nfailures:\n    a\n";
+        std::fs::write(&log, text).unwrap();
+        assert_eq!(
+            failures(&log),
+            "failures:\n\n---- a ----\nit broke\nnote: run with more\n\nfailures:\n    a"
+        );
+    }
 
     fn names(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(ToString::to_string).collect()
