@@ -136,6 +136,9 @@ impl Bed {
     }
 }
 
+/// How often a place must be missed before the command is known to have none such.
+const MISSES: usize = 2;
+
 /// Lays a cut at each byte of the commands that contain `command`, then before each of their replies, every `step`
 /// bytes from `first` on. `cycle` makes the receiver send one. Tells how many connections were cut.
 pub(crate) async fn at_each_byte(
@@ -146,7 +149,8 @@ pub(crate) async fn at_each_byte(
 ) -> usize {
     let mut points = 0;
     for side in [Cut::request_after, Cut::reply_before] {
-        for bytes in (first..).step_by(step) {
+        let (mut bytes, mut misses) = (first, 0);
+        loop {
             let mut cut = proxy.arm(side(bytes).of_command(command.to_owned()));
             // What was meant may have travelled in two commands: then once more.
             let mut became = None;
@@ -158,8 +162,10 @@ pub(crate) async fn at_each_byte(
                 }
             }
             match became.expect("the command is sent") {
+                // A park that found nothing in its time has a shorter reply than others; on a busy machine that happens.
+                CutOutcome::Missed if misses < MISSES => misses += 1,
                 CutOutcome::Missed => break,
-                _ => points += 1,
+                _ => (points, bytes, misses) = (points + 1, bytes + step as u64, 0),
             }
         }
     }
