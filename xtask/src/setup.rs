@@ -1,5 +1,7 @@
 //! Gets what the other verbs need: a Valkey, and the tools of `cargo xtask ci`.
 
+pub(crate) mod clock;
+
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -81,6 +81,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 pub(crate) fn valkey(yes: bool) -> Result<Valkey> {
     let valkey = setup::valkey(yes)?;
     run::step(format_args!("Valkey: {valkey}"));
+    setup::clock::get();
     if let Valkey::Url(url) = &valkey
         && !server::reachable(url)
     {
