@@ -110,6 +110,7 @@ impl Admin {
     }
 
     async fn put(&self, queue: &QueueName, fields: Vec<(&'static str, String)>) -> Result<u64, Error> {
+        self.knows_format(queue).await?;
         let keys = queue.keys();
         let mut call = CONTROL.call().key(keys.control()).key(keys.bell()).timeout(Duration::from_secs(10));
         for (field, value) in fields {

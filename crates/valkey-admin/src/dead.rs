@@ -149,6 +149,7 @@ impl Admin {
         execution: Execution,
         mut on_progress: impl FnMut(u64) + Send,
     ) -> Result<Tally, Error> {
+        self.knows_format(queue).await?;
         let keys = queue.keys();
         let mut tally = Tally::default();
         let result = async {

@@ -17,6 +17,18 @@ pub enum Error {
         /// The rate asked for, in messages a second.
         rate: f64,
     },
+    /// The queue's keys are of a newer format than this version knows. Nothing of them was changed.
+    #[error(
+        "queue {queue} is of format {found}, this program knows formats up to {known}: use a newer version of it, which knows both"
+    )]
+    NewerFormat {
+        /// The queue.
+        queue: QueueName,
+        /// What its `control` says.
+        found: String,
+        /// [`QueueKeys::FORMAT`](valkey_envelope::QueueKeys::FORMAT).
+        known: u32,
+    },
     /// The verb does not apply to that part of a queue.
     #[error("{verb} does not apply to `{place}`: {reason}")]
     NotApplicable {

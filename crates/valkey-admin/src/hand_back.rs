@@ -63,6 +63,7 @@ impl Admin {
             };
             return Err(Error::NotApplicable { verb: "hand-back", place, reason });
         }
+        self.knows_format(queue).await?;
         let keys = queue.keys();
         let mut tally = Tally::default();
         let result = async {

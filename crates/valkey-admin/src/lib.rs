@@ -39,6 +39,7 @@ mod dead;
 mod doctor;
 mod erase;
 mod error;
+mod format;
 mod hand_back;
 mod millis;
 mod peek;

@@ -39,6 +39,7 @@ impl Admin {
             };
             return Err(Error::NotApplicable { verb: "purge", place, reason });
         }
+        self.knows_format(queue).await?;
         let mut tally = Tally::default();
         let result = self.purge_places(queue, places, execution, &mut tally, &mut on_progress).await;
         tally.close(result)

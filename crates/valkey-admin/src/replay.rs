@@ -52,6 +52,10 @@ impl Admin {
             ReplayTo::Source => queue,
             ReplayTo::Queue(other) => other,
         };
+        self.knows_format(queue).await?;
+        if target != queue {
+            self.knows_format(target).await?;
+        }
         let mut tally = Tally::default();
         let result = async {
             let across = target != queue && self.connection.primaries().await?.len() > 1;

@@ -70,6 +70,9 @@ impl Failure {
             | Self::Usage { .. } => Exit::Usage,
             // Whoever read our output has seen enough.
             Self::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
+            Self::Admin(Admin::NewerFormat { .. }) | Self::Receive(ReceiveError::NewerFormat { .. }) => {
+                Exit::Refused
+            }
             Self::Admin(_) | Self::Failed(_) | Self::Io { .. } => Exit::Failed,
             Self::Partial(_) => Exit::Partial,
             Self::Receive(error) => match error {

@@ -10,3 +10,4 @@ mod receive;
 mod route;
 mod send;
 mod support;
+mod versions;
