@@ -11,7 +11,7 @@ use crate::error::Error;
 pub const STORE_COMMAND_DURATION: &str = "valkit_store_command_duration_seconds";
 /// Counter, label `class`: see [`ErrorKind::as_str`](crate::ErrorKind::as_str).
 pub const STORE_ERRORS: &str = "valkit_store_errors_total";
-/// Counter, label `cause`: `lost` (reconnected in place), `watchdog` (a client that did not answer was replaced),
+/// Counter, label `cause`: `lost` (reconnected in place, or by way of the Sentinels), `watchdog` (a client that did not answer was replaced),
 /// `role_change`, `auth`, `dedicated` and `listener` (theirs are always replaced).
 pub const STORE_RECONNECTS: &str = "valkit_store_reconnects_total";
 /// Counter: scripts sent in full because the server had forgotten them.

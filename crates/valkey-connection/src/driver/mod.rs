@@ -19,6 +19,7 @@ use fred::types::config::{
     Blocking, Config, ConnectionConfig, PerformanceConfig, ReconnectPolicy, ServerConfig, TcpConfig,
     TlsConfig, UnresponsiveConfig,
 };
+use rand::seq::SliceRandom as _;
 use tokio::time::{Instant, timeout_at};
 
 pub(crate) use self::board::Primary;
@@ -96,7 +97,11 @@ impl Driver {
     pub(crate) async fn connect(&self) -> Result<Link, Error> {
         let link = match (&self.sentinels, endpoint::place(self.settings())?) {
             (Some(sentinels), _) => self.connect_to_primary(sentinels).await?,
-            (None, Place::Known(server)) => {
+            (None, Place::Known(mut server)) => {
+                if let ServerConfig::Clustered { hosts, .. } = &mut server {
+                    // They are asked in turn: one that is silent must not come first each time.
+                    hosts.shuffle(&mut rand::rng());
+                }
                 let (database, origin) = (self.database(), &self.origin);
                 self.dialer.dial(server, database, &self.credentials, origin, Returns::ToItsAddress).await?
             }
@@ -189,7 +194,8 @@ impl Dialer {
             credential_provider: Some(Arc::clone(credentials) as _),
         };
         let policy = reconnect_policy(returns);
-        let client = Client::new(config, Some(self.performance()), Some(self.connection()), Some(policy));
+        let client =
+            Client::new(config, Some(self.performance()), Some(self.connection(clustered)), Some(policy));
         // The driver bounds each step, not the whole; several hosts and steps add up.
         Link::start(client, origin, clustered, self.settings.dial_timeout, returns)
             .await
@@ -205,10 +211,12 @@ impl Dialer {
         }
     }
 
-    fn connection(&self) -> ConnectionConfig {
+    fn connection(&self, clustered: bool) -> ConnectionConfig {
+        // A node that stands still must leave time to ask the others.
+        let step = self.settings.dial_timeout / if clustered { 4 } else { 1 };
         ConnectionConfig {
-            connection_timeout: self.settings.dial_timeout,
-            internal_command_timeout: self.settings.dial_timeout,
+            connection_timeout: step,
+            internal_command_timeout: step,
             // A second attempt can execute a write twice.
             max_command_attempts: 1,
             // Its redirections are attempts, too: we follow them ourselves.
