@@ -356,6 +356,7 @@ mod tests {
         Acknowledgement::Replicas { count: NonZeroU32::new(count).unwrap(), within: WITHIN }
     }
 
+    #[allow(clippy::unnecessary_wraps, reason = "it stands where a reply that may be missing is wanted")]
     fn text(text: &'static str) -> Result<Reply, Error> {
         Ok(Reply::Bytes(text.into()))
     }

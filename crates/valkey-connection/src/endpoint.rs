@@ -31,7 +31,9 @@ pub(crate) fn place(settings: &ConnectionSettings) -> Result<Place, Error> {
             let url = settings.first().ok_or_else(|| Error::configuration("no address is set"))?;
             Ok(Place::Known(match url.path() {
                 Some(path) => ServerConfig::new_unix_socket(path),
-                None => ServerConfig::Centralized { server: servers.next().expect("there is a first address")? },
+                None => {
+                    ServerConfig::Centralized { server: servers.next().expect("there is a first address")? }
+                }
             }))
         }
         // The cached routing table is asked besides the seeds, so that a cluster whose seeds are all replaced by and by

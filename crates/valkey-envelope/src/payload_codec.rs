@@ -280,7 +280,7 @@ mod tests {
     struct Locked(&'static str);
 
     impl PayloadCodec for Locked {
-        fn name(&self) -> &str {
+        fn name(&self) -> &'static str {
             "lock"
         }
 

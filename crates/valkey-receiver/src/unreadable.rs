@@ -54,7 +54,7 @@ impl Unreadable {
 mod tests {
     use super::*;
 
-    const WAIT: Duration = Duration::from_secs(60);
+    const WAIT: Duration = Duration::from_mins(1);
 
     #[test]
     fn a_message_is_put_back_a_few_times_and_then_given_up() {

@@ -70,10 +70,10 @@ async fn whatever_happens_to_consumers_the_books_balance() {
     // What the last blows left in flight.
     let receiver = bed.receiver(settings()).await;
     let end = receiver.handle();
-    let last = ledger.clone();
+    let books = ledger.clone();
     let handler = move |message: Message| {
-        let last = last.clone();
-        async move { handle(&message, |line| last.read(&line)).await }
+        let books = books.clone();
+        async move { handle(&message, |line| books.read(&line)).await }
     };
     let service = tokio::spawn(receiver.serve(handler).into_future());
     until("all of them", async || ledger.lost(count).is_empty().then_some(())).await;

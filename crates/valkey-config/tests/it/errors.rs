@@ -3,6 +3,15 @@
 use super::*;
 use valkey_config::ProblemKind;
 
+/// What a `fn main` that returns the error shows.
+#[test]
+fn debug_is_as_readable_as_display() {
+    let sources = Sources::new(PREFIX).vars([("VALKEY_SENDER_POOL_SIZE", "many")]);
+    let error: Box<dyn std::error::Error> = sources.load::<ConnectionSettings>().unwrap_err().into();
+    assert_eq!(format!("{error:?}"), error.to_string());
+    assert!(error.to_string().starts_with("VALKEY_SENDER_POOL_SIZE: "), "{error}");
+}
+
 #[test]
 fn all_problems_of_all_structs_and_sources_come_together() {
     let sources = Sources::new(PREFIX)

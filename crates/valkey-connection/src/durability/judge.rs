@@ -85,6 +85,7 @@ mod tests {
         }
     }
 
+    #[allow(clippy::unnecessary_wraps, reason = "it stands where a reply that may be missing is wanted")]
     fn acknowledged(ms: u64) -> Option<Trial> {
         Some(Trial::Acknowledged { writes: TRIAL_WRITES, took: Duration::from_millis(ms) })
     }
