@@ -1,7 +1,7 @@
 //! Starts a server that speaks TLS, says where it is, and ends it when standard input ends.
 //!
 //! ```text
-//! $ cargo run -p valkey-testkit --example serve -- --appendonly yes
+//! $ cargo run -p valkey-testkit --example tls_server -- --appendonly yes
 //! valkeys://172.17.0.2:6379 /tmp/.tmpXyZ/ca.pem
 //! ```
 //!
