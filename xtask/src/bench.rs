@@ -108,7 +108,16 @@ impl Encrypted {
     fn start(valkey: &Valkey, options: &[&str]) -> Result<Self> {
         run::step("starting the same with TLS");
         let mut cargo = run::cargo();
-        cargo.args(["run", "--locked", "--quiet", "--package", "valkey-testkit", "--example", "tls_server", "--"]);
+        cargo.args([
+            "run",
+            "--locked",
+            "--quiet",
+            "--package",
+            "valkey-testkit",
+            "--example",
+            "tls_server",
+            "--",
+        ]);
         valkey.offer_to(&mut cargo);
         cargo.args(options).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = cargo.spawn().with_context(|| format!("cannot start `{}`", run::shown(&cargo)))?;
