@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use valkey_connection::{Connection, ConnectionSettings, ErrorKind};
 use valkey_receiver::{ReceiveError, Receiver, ReceiverBuilder, ReceiverSettings};
-use valkey_testkit::{TestServer, unique_name};
+use valkey_testkit::{Figures, TestServer, unique_name};
 
 use support::{Bed, soon};
 
@@ -103,6 +103,33 @@ async fn a_password_that_is_rotated_is_learnt_without_a_restart() {
     bed.server.cli(&["CLIENT", "KILL", "USER", "app"]).await.unwrap();
     bed.push_numbers(1).await;
     soon("a third message", receiver.recv()).await.unwrap().ack().await.unwrap();
+    let _ = soon("the end", receiver.drain()).await.unwrap();
+    assert_eq!(log::lines_with(&["canary-"]), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_user_that_is_deleted_and_made_again_costs_no_message() {
+    log::keep();
+    let bed = bed("deleted", "canary-pw", "~* &* +@all").await;
+    let connection = Connection::connect(&settings(&bed).password(Some("canary-pw".into()))).await.unwrap();
+    let receiver = receiver(&connection, &bed).start().await.unwrap();
+    bed.push_numbers(2).await;
+    let held = soon("a message", receiver.recv()).await.unwrap();
+
+    // Its connections end with it, and nobody comes in under its name.
+    bed.server.cli(&["ACL", "DELUSER", "app"]).await.unwrap();
+    soon("the end of the lease", held.lease_lost().cancelled()).await;
+    log::until_line(&["WARN", bed.queue.as_str(), "user `app`"]).await;
+    bed.server.cli(&["ACL", "SETUSER", "app", "on", ">canary-pw", "~*", "&*", "+@all"]).await.unwrap();
+    let mut acked = 0;
+    for _ in 0..2 {
+        let delivery = soon("a message again", receiver.recv()).await.unwrap();
+        assert_eq!((delivery.attempt(), delivery.crashes()), (1, 0));
+        delivery.ack().await.unwrap();
+        acked += 1;
+    }
+    Figures::new().sent(2).lost(2 - acked).twice(1).publish();
+    bed.until_empty().await;
     let _ = soon("the end", receiver.drain()).await.unwrap();
     assert_eq!(log::lines_with(&["canary-"]), [""; 0]);
 }

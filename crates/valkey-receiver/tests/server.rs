@@ -126,6 +126,26 @@ async fn a_server_that_is_away_for_longer_than_the_lease_again_and_again() {
 }
 
 #[tokio::test]
+async fn a_server_that_loads_for_longer_than_the_lease() {
+    // A millisecond for each command in its file.
+    let server = TestServer::builder().append_only(true).config("key-load-delay", "1000");
+    let bed = bed_on(server.start().await.unwrap(), "loading").await;
+    survive(&bed, Duration::from_millis(5), async |sender| {
+        until("some work", async || (sender.confirmed() > 400).then_some(())).await;
+        bed.server.kill().await.unwrap();
+        let started = Instant::now();
+        let loading = until("a server that loads", async || {
+            let answer = bed.server.cli(&["PING"]).await;
+            answer.err().map(|error| error.to_string()).filter(|text| text.contains("LOADING"))
+        });
+        let (loading, restarted) = tokio::join!(loading, bed.server.restart());
+        restarted.unwrap();
+        assert!(started.elapsed() > LEASE, "{loading}, for {:?}", started.elapsed());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_server_that_stands_still_for_longer_than_the_lease() {
     let bed = durable("frozen").await;
     survive(&bed, Duration::from_millis(50), async |sender| {

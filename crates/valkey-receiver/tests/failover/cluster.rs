@@ -7,6 +7,7 @@ use valkey_envelope::QueueName;
 use valkey_testkit::{TestCluster, TestServer, unique_name};
 
 use crate::load::{Asked, Load};
+use crate::support::until;
 
 /// How long a takeover may take on a busy machine.
 const TAKEOVER: Duration = Duration::from_secs(40);
@@ -64,6 +65,24 @@ async fn a_primary_is_replaced_by_its_replica_under_load() {
             assert!(*began < gone && gone - *began < LAG, "lost outside of the gap of replication");
         }
     }
+}
+
+#[tokio::test]
+async fn a_planned_takeover_loses_nothing() {
+    let node = TestServer::builder().append_only(true);
+    let cluster = TestCluster::builder().primaries(3).replicas(1).node(node).start().await.unwrap();
+    let cluster: &'static TestCluster = Box::leak(Box::new(cluster));
+    let load = load_on(cluster, 0, "planned").await;
+    let slot = cluster.slot_of(load.bed.keys.public()).await.unwrap();
+    let replica = cluster.replicas_of(0).await.unwrap()[0];
+    let asked = Instant::now();
+    // The primary holds its clients until the replica has everything.
+    cluster.nodes()[replica].cli(&["CLUSTER", "FAILOVER"]).await.unwrap();
+    until("the takeover", async || (cluster.owner_of(slot).await.ok()? == replica).then_some(())).await;
+    load.traffic(100).await;
+    let books = load.finish().await;
+    books.publish("planned", books.recovery(asked, asked));
+    assert_eq!(books.lost.len(), 0);
 }
 
 #[tokio::test]
