@@ -187,8 +187,11 @@ async fn a_take_cut_in_half_is_undone_and_every_message_is_in_one_place() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_power_cut_with_always_costs_nothing_that_was_answered() {
-    let mut sum = Cost::default();
-    for _ in 0..long(2, 40) {
+    let (mut sum, mut wanted, mut tries) = (Cost::default(), long(2, 40), 0);
+    // Now and then a cut comes where nothing is on its way: it must cost nothing either, and does not count.
+    while wanted > 0 {
+        tries += 1;
+        assert!(tries < 100, "nothing was ever on its way");
         let bed = bed("power-always", "always").await;
         let crew = Crew::start(&bed, &Plan { senders: 4, lease: Duration::from_secs(30), ..plan() }).await;
         crew.until_handled(100).await;
@@ -206,7 +209,9 @@ async fn a_power_cut_with_always_costs_nothing_that_was_answered() {
         let file = bed.server.append_only_file().await.unwrap();
         let answered = file.windows(MARK.len()).position(|some| some == MARK.as_bytes()).unwrap();
         let answered = answered + MARK.len() + "\r\n$1\r\n1\r\n".len();
-        assert!(file.len() > answered, "something was on its way");
+        if file.len() > answered {
+            wanted -= 1;
+        }
         let end = answered + random(file.len() - answered + 1);
         let cost = cut_and_go_on(&bed, crew, &file, end).await;
         assert_eq!((cost.lost, cost.twice), (0, 0), "what nobody heard of is asked for again: {cost:?}");
