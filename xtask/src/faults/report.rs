@@ -246,7 +246,7 @@ fn line(case: &Case<'_>, figures: &[&Figure]) -> Line {
 fn sends(row: &Row, figure: &Figure) -> Option<Sends> {
     Some(Sends {
         row: row.name.clone(),
-        case: figure.case.clone().unwrap_or_else(|| "-".to_owned()),
+        case: figure.case.clone()?,
         sent: figure.sent.unwrap_or(0),
         confirmed: figure.confirmed?,
         unknown: figure.unknown.unwrap_or(0),
