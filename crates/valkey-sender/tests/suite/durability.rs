@@ -69,7 +69,8 @@ async fn each_way_of_sending_is_confirmed_as_safe_as_asked_for() {
     for (builder, sent) in
         [(pair.builder(), 1), (pair.builder().dedup(HOUR), 2), (pair.builder().max_length(100_000), 3)]
     {
-        let sender = builder.build();
+        // All that is waited for comes; on a busy disk it may take its time.
+        let sender = builder.durability_timeout(Duration::from_secs(10)).build();
         for durability in durabilities.iter().copied() {
             let sender = sender.with_durability(durability);
             sender.check_durability().await.unwrap();
