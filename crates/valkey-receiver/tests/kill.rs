@@ -59,7 +59,7 @@ struct Toll {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consumers_killed_at_each_step_lose_nothing() {
-    let count = if std::env::var_os("VALKIT_LONG").is_some() { LONG_COUNT } else { COUNT };
+    let count = if valkey_testkit::is_long() { LONG_COUNT } else { COUNT };
     let mut tolls = [Toll::default(); STEPS.len()];
     for number in 0..ROUNDS {
         if number.is_multiple_of(5) {

@@ -25,7 +25,7 @@ const LEASE: Duration = Duration::from_secs(2);
 
 /// `VALKIT_LONG=1` tests as long as outages are, instead of as long as they need to be.
 fn long(short: u64, long: u64) -> Duration {
-    Duration::from_secs(if std::env::var_os("VALKIT_LONG").is_some() { long } else { short })
+    Duration::from_secs(if valkey_testkit::is_long() { long } else { short })
 }
 
 fn brisk(server: &TestServer) -> ConnectionSettings {

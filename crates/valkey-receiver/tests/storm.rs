@@ -52,7 +52,7 @@ async fn whatever_happens_to_consumers_the_books_balance() {
             tokio::spawn(post(Arc::clone(&bed), ledger.clone(), stop.clone(), random))
         })
         .collect();
-    let count = if std::env::var_os("VALKIT_LONG").is_some() { LONG_COUNT } else { COUNT };
+    let count = if valkey_testkit::is_long() { LONG_COUNT } else { COUNT };
     for number in 1..=count {
         push(&bed, number).await;
         if number.is_multiple_of(5_000) {

@@ -67,6 +67,7 @@
 //! | `VALKIT_TEST_URL` | a server that runs already; tests that want one of their own then fail and say so |
 //! | `VALKIT_TEST_ENGINE` | `docker` or `binary`: that one or none |
 //! | `VALKIT_TEST_IMAGE` | the image for Docker, `valkey/valkey:8.0` if not set; Redis from 7.0 on will do too |
+//! | `VALKIT_LONG` | `1`: tests that ask [`is_long`] do all they can |
 //!
 //! Without them it is Docker, if the engine answers and has the image or can pull it, else `valkey-server` and
 //! `valkey-cli` on `PATH`. Each test process says once on stderr which it is, and which version the server itself
@@ -82,9 +83,11 @@
 //! removed by the next.
 
 mod builder;
+mod clock;
 mod cluster;
 mod engine;
 mod error;
+mod extent;
 mod figures;
 mod name;
 mod place;
@@ -100,8 +103,10 @@ mod tls;
 mod version;
 
 pub use builder::TestServerBuilder;
+pub use clock::libfaketime;
 pub use cluster::{SlotMigration, TestCluster, TestClusterBuilder};
 pub use error::TestkitError;
+pub use extent::is_long;
 pub use figures::{Figures, progress, skipped};
 pub use name::unique_name;
 pub use proxy::{ArmedCut, ConnectionReport, Cut, CutOutcome, FaultProxy, Target, Traffic};

@@ -16,7 +16,7 @@ const FORBIDDEN: [&str; 6] = ["keys", "lrem", "lpos", "smembers", "hvals", "sort
 
 /// `VALKIT_LONG=1` takes the full size.
 fn long(short: usize, long: usize) -> usize {
-    if std::env::var_os("VALKIT_LONG").is_some() { long } else { short }
+    if valkey_testkit::is_long() { long } else { short }
 }
 
 /// The calls of each command since the last reset, those that this test makes left out.

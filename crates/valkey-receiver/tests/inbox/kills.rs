@@ -31,7 +31,7 @@ struct Aftermath {
 
 /// Ten times as many where there is time.
 fn scaled(count: u32) -> u32 {
-    if std::env::var_os("VALKIT_LONG").is_some_and(|long| long == "1") { count * 10 } else { count }
+    if valkey_testkit::is_long() { count * 10 } else { count }
 }
 
 async fn push(bed: &Bed, count: u32) {

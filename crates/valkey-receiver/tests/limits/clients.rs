@@ -3,7 +3,7 @@
 //! Needs libfaketime (the package `faketime` of Debian), which lies to a process about the time of day.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use valkey_connection::Command;
@@ -19,14 +19,6 @@ const HOUR: i64 = 3_600;
 const READY: u32 = 100;
 const DELAYED: u32 = 20;
 
-fn library() -> Option<PathBuf> {
-    let directories = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"];
-    directories
-        .iter()
-        .map(|directory| Path::new(directory).join("faketime/libfaketime.so.1"))
-        .find(|path| path.exists())
-}
-
 /// What makes a process believe that it is now as much later as the file says.
 fn lie(library: &Path, file: &Path) -> Vec<(&'static str, String)> {
     vec![
@@ -38,7 +30,7 @@ fn lie(library: &Path, file: &Path) -> Vec<(&'static str, String)> {
 }
 
 async fn work_by_a_wrong_clock(name: &'static str, offsets: &[i64]) {
-    let Some(library) = library() else {
+    let Some(library) = valkey_testkit::libfaketime() else {
         valkey_testkit::skipped(
             "libfaketime is not installed, and nothing else moves the clock of one process",
         );

@@ -20,7 +20,7 @@ mod worker;
 
 /// Ten times as much of everything.
 fn scale() -> u32 {
-    if std::env::var_os("VALKIT_LONG").is_some_and(|long| long == "1") { 10 } else { 1 }
+    if valkey_testkit::is_long() { 10 } else { 1 }
 }
 
 /// A consumer, if this process is to be one.

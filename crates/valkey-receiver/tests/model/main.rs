@@ -81,8 +81,7 @@ fn play_many(seed: u64, cases: u32, played: &Mutex<Played>) -> Result<(), String
 
 fn cases() -> u32 {
     let given = std::env::var("PROPTEST_CASES").ok().map(|cases| cases.parse().unwrap());
-    let long = std::env::var_os("VALKIT_LONG").is_some_and(|long| !long.is_empty());
-    given.unwrap_or(if long { LONG_CASES } else { CASES })
+    given.unwrap_or(if valkey_testkit::is_long() { LONG_CASES } else { CASES })
 }
 
 /// By chance, unless it is given.

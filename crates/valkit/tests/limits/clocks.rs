@@ -2,19 +2,11 @@
 //!
 //! Needs libfaketime (the package `faketime` of Debian), which lies to a process about the time of day.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::bench::Bench;
 
 const HOUR_MS: i64 = 3_600_000;
-
-fn library() -> Option<PathBuf> {
-    let directories = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"];
-    directories
-        .iter()
-        .map(|directory| Path::new(directory).join("faketime/libfaketime.so.1"))
-        .find(|path| path.exists())
-}
 
 /// `valkit send`, by a clock that is off.
 fn send(bench: &Bench, library: &Path, offset: &str, options: &[&str]) -> String {
@@ -26,7 +18,7 @@ fn send(bench: &Bench, library: &Path, offset: &str, options: &[&str]) -> String
 
 #[tokio::test]
 async fn senders_whose_clocks_disagree_share_one_memory_of_ids() {
-    let Some(library) = library() else {
+    let Some(library) = valkey_testkit::libfaketime() else {
         valkey_testkit::skipped("libfaketime is not installed");
         return;
     };
@@ -40,7 +32,7 @@ async fn senders_whose_clocks_disagree_share_one_memory_of_ids() {
 
 #[tokio::test]
 async fn a_due_time_is_as_wrong_as_the_clock_of_its_sender() {
-    let Some(library) = library() else {
+    let Some(library) = valkey_testkit::libfaketime() else {
         valkey_testkit::skipped("libfaketime is not installed");
         return;
     };

@@ -11,5 +11,5 @@ mod nonsense;
 
 /// Ten times as much of everything.
 fn scale() -> usize {
-    if std::env::var_os("VALKIT_LONG").is_some_and(|long| long == "1") { 10 } else { 1 }
+    if valkey_testkit::is_long() { 10 } else { 1 }
 }

@@ -162,7 +162,7 @@ pub(crate) fn number_of(raw: &[u8]) -> u32 {
 
 /// `VALKIT_LONG=1` does the same more often.
 pub(crate) fn long(short: u32, long: u32) -> u32 {
-    if std::env::var_os("VALKIT_LONG").is_some() { long } else { short }
+    if valkey_testkit::is_long() { long } else { short }
 }
 
 /// A number below `below`.
