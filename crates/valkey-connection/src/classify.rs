@@ -33,6 +33,8 @@ const BY_CODE: &[(&str, ErrorKind)] = &[
 /// Beginnings of `ERR` messages (after `ERR `) that carry a class of their own.
 const BY_ERR_TEXT: &[(&str, ErrorKind)] = &[
     ("ACL failure in script", ErrorKind::Denied),
+    // The same in the words of Redis 7.0.
+    ("The user executing the script", ErrorKind::Denied),
     ("AUTH <password> called without any password", ErrorKind::Auth),
     ("Client sent AUTH, but no password is set", ErrorKind::Auth),
     ("invalid password", ErrorKind::Auth),
@@ -49,51 +51,53 @@ const BY_ERR_TEXT: &[(&str, ErrorKind)] = &[
     ("string exceeds maximum allowed size", ErrorKind::TooLarge),
 ];
 
+/// Refusals of writes that a server makes before the first write of a script, or not at all: a script that has written
+/// is let through, for it could not be undone.
+const BEFORE_THE_FIRST_WRITE: &[&str] = &["MISCONF", "NOREPLICAS", "OOM", "READONLY"];
+
+/// How servers before 7.0 begin the error of a script: `Error running script (call to f_<sha>): @user_script:1: <it>`.
+/// Later ones begin so where they know no place.
+const RUNNING: &str = "Error running script";
+
 /// The class of a server message, and whether it settles what happened.
 ///
-/// Every error reply settles it (the server says that it did not do it) except for a killed script, which keeps
-/// what it had done until then.
+/// An error reply settles it (the server says that it did not do it), unless it ended a script: nothing is undone, and
+/// nobody says how far it came. An error that a script returns by itself is the script's own word, and settles it.
 pub(crate) fn classify(message: &str) -> (ErrorKind, Progress) {
     let message = message.trim_start_matches('-').trim();
-    let (code, rest) = message.split_once(' ').unwrap_or((message, ""));
+    let (said, ended_script) = unwrapped(message);
+    let (code, rest) = said.split_once(' ').unwrap_or((said, ""));
+    if said.contains("Script killed by user") {
+        return (ErrorKind::Script, Progress::Unknown);
+    }
+    let settled = !ended_script || BEFORE_THE_FIRST_WRITE.contains(&code);
+    let progress = if settled { Progress::Answered } else { Progress::Stopped };
+    (kind_of(code, rest, ended_script), progress)
+}
+
+fn kind_of(code: &str, rest: &str, ended_script: bool) -> ErrorKind {
     if let Some(&(_, kind)) = BY_CODE.iter().find(|(known, _)| *known == code) {
-        return (kind, Progress::Answered);
+        return kind;
     }
-    if code == "ERR" {
-        if let Some(nested) = nested_in_old_script_error(rest) {
-            return classify(nested);
-        }
-        if rest.starts_with("Script killed") || rest.starts_with("Error running script: Script killed") {
-            return (ErrorKind::Script, Progress::Unknown);
-        }
-        if let Some(&(_, kind)) = BY_ERR_TEXT.iter().find(|(known, _)| rest.starts_with(known)) {
-            return (kind, Progress::Answered);
-        }
+    let by_text = BY_ERR_TEXT.iter().find(|(known, _)| code == "ERR" && rest.starts_with(known));
+    match by_text {
+        Some(&(_, kind)) => kind,
+        None if ended_script => ErrorKind::Script,
+        None => ErrorKind::Rejected,
     }
-    if is_from_script(message) {
-        return (ErrorKind::Script, Progress::Answered);
-    }
-    (ErrorKind::Rejected, Progress::Answered)
 }
 
-/// Whether the message carries the suffix the server adds to errors that escape a script
-/// (`... script: <sha>, on @user_script:3.`).
-fn is_from_script(message: &str) -> bool {
-    message.contains("user_script:")
-}
-
-/// Servers before 7.0 wrap the error of a script: `Error running script (call to f_<sha>): @user_script:1: <it>`.
-fn nested_in_old_script_error(rest: &str) -> Option<&str> {
-    let wrapped = rest.strip_prefix("Error running script (call to ")?;
-    let (_, inner) = wrapped.split_once("@user_script:")?;
-    let (_line, inner) = inner.split_once(": ")?;
-    let inner = inner.trim_start_matches('-');
+/// What the server says, without what older ones wrap around the error of a script; and whether it ended one: from 7.0 on
+/// the server appends the place (`... script: <sha>, on @user_script:3.`).
+fn unwrapped(message: &str) -> (&str, bool) {
+    let Some(wrapped) = message.strip_prefix("ERR ").filter(|rest| rest.starts_with(RUNNING)) else {
+        return (message, message.contains("user_script:"));
+    };
+    let inner = wrapped.split_once("@user_script:").and_then(|(_, inner)| inner.split_once(": "));
+    let inner = inner.map_or("", |(_line, inner)| inner.trim_start_matches('-'));
     // Without a code of its own it is a plain script failure.
-    inner
-        .split(' ')
-        .next()
-        .is_some_and(|code| BY_CODE.iter().any(|(known, _)| *known == code))
-        .then_some(inner)
+    let coded = inner.split(' ').next().is_some_and(|code| BY_CODE.iter().any(|(known, _)| *known == code));
+    (if coded { inner } else { message }, true)
 }
 
 /// Cuts what the server echoes of a request (arguments, hence payloads) out of its message.
@@ -145,6 +149,11 @@ mod tests {
                 "ERR ACL failure in script: User app has no permissions to access the 'x' key",
                 ErrorKind::Denied,
             ),
+            ("ERR The user executing the script can't run this command or subcommand", ErrorKind::Denied),
+            (
+                "ERR The user executing the script can't access at least one of the keys mentioned in the command arguments",
+                ErrorKind::Denied,
+            ),
             ("NOAUTH Authentication required.", ErrorKind::Auth),
             (
                 "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
@@ -168,10 +177,15 @@ mod tests {
         ];
         for (message, kind) in table {
             assert_eq!(classify(message), (*kind, Progress::Answered), "{message}");
-            // The same error, escaped from a script, has the same class.
-            if !message.is_empty() && *kind != ErrorKind::Rejected {
-                assert_eq!(classify(&format!("{message} {sha}")).0, *kind, "{message} in a script");
-            }
+            // The same error, escaped from a script, has the same class. Whatever it is, it may come after a write, unless
+            // the server never refuses a script that has written for this.
+            let (in_script, progress) = classify(&format!("{message} {sha}"));
+            let expected = if *kind == ErrorKind::Rejected { ErrorKind::Script } else { *kind };
+            assert_eq!(in_script, expected, "{message} in a script");
+            let code = message.split(' ').next().unwrap_or("");
+            let before_writes = ["OOM", "READONLY", "NOREPLICAS", "MISCONF"].contains(&code);
+            let expected = if before_writes { Progress::Answered } else { Progress::Stopped };
+            assert_eq!(progress, expected, "{message} in a script");
         }
     }
 
@@ -180,9 +194,22 @@ mod tests {
         for message in [
             "ERR user_script:1: Script attempted to access nonexistent global variable 'x' script: 7fd9, on @user_script:1.",
             "ERR my own words script: 7fd9, on @user_script:12.",
+            // Valkey 9.1 leaves out the hash.
+            "ERR Wrong number of args calling command from script script: on @user_script:1.",
             "ERR Error running script (call to f_7fd9): @user_script:1: user_script:1: attempt to index a nil value",
         ] {
-            assert_eq!(classify(message), (ErrorKind::Script, Progress::Answered), "{message}");
+            assert_eq!(classify(message), (ErrorKind::Script, Progress::Stopped), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_a_script_returns_is_its_own_word() {
+        for (message, kind) in [
+            ("ERR push: item 1 has no lane n, h or l, or no due time", ErrorKind::Rejected),
+            ("WRONGTYPE key queue:x holds another type than push needs (LLEN)", ErrorKind::WrongType),
+            ("NOPERM the scripts of this queue need the 'hset' command", ErrorKind::Denied),
+        ] {
+            assert_eq!(classify(message), (kind, Progress::Answered), "{message}");
         }
     }
 
@@ -190,15 +217,22 @@ mod tests {
     fn old_servers_wrap_the_error_of_a_script() {
         let message =
             "ERR Error running script (call to f_7fd9): @user_script:1: WRONGTYPE Operation against a key";
-        assert_eq!(classify(message).0, ErrorKind::WrongType);
+        assert_eq!(classify(message), (ErrorKind::WrongType, Progress::Stopped));
         let message = "ERR Error running script (call to f_7fd9): @user_script:1: -OOM command not allowed";
-        assert_eq!(classify(message).0, ErrorKind::OutOfMemory);
+        assert_eq!(classify(message), (ErrorKind::OutOfMemory, Progress::Answered));
+        let message = "ERR Error running script f_7fd9, execution failure";
+        assert_eq!(classify(message), (ErrorKind::Script, Progress::Stopped));
     }
 
     #[test]
     fn a_killed_script_leaves_the_outcome_open() {
-        let message = "ERR Script killed by user with SCRIPT KILL. script: 7fd9, on @user_script:1.";
-        assert_eq!(classify(message), (ErrorKind::Script, Progress::Unknown));
+        for message in [
+            "ERR Script killed by user with SCRIPT KILL. script: 7fd9, on @user_script:1.",
+            "ERR Script killed by user with SCRIPT KILL.",
+            "ERR Error running script (call to f_7fd9): @user_script:1: Script killed by user with SCRIPT KILL...",
+        ] {
+            assert_eq!(classify(message), (ErrorKind::Script, Progress::Unknown), "{message}");
+        }
     }
 
     #[test]

@@ -327,7 +327,7 @@ impl DedicatedConnection {
 
 /// Whether a socket is to be thrown away after this error.
 fn leaves_no_trust(error: &Error) -> bool {
-    error.outcome_unknown()
+    error.outcome_unknown() && !error.stopped_midway()
         || matches!(
             error.kind(),
             ErrorKind::Auth

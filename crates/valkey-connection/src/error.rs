@@ -61,6 +61,8 @@ pub(crate) enum Progress {
     NotSent,
     /// The server answered: what the answer says is what happened.
     Answered,
+    /// The server answered that a script was stopped by an error: what it had done by then stays done.
+    Stopped,
     /// It may or may not have been executed.
     Unknown,
 }
@@ -85,6 +87,8 @@ const REDIRECTION: &str = "the hash slot of the key is moving between nodes";
 /// | may the same request work later by itself? | [`is_transient`](Self::is_transient) |
 /// | is it certain that the server never saw it? | [`is_not_sent`](Self::is_not_sent) |
 /// | might it have been executed all the same? | [`outcome_unknown`](Self::outcome_unknown) |
+///
+/// A fourth is about scripts only: [`stopped_midway`](Self::stopped_midway).
 ///
 /// `Display` names the command or script, the server and the remedy. It never contains a password or a payload.
 #[derive(Clone, Eq, PartialEq)]
@@ -214,10 +218,21 @@ impl Error {
         self.inner.progress == Progress::NotSent
     }
 
-    /// Whether the request may have been executed although it failed here: the connection broke before the reply,
-    /// the deadline passed, or a running script was killed.
+    /// Whether the request may have been executed, wholly or in part, although it failed here: the connection broke
+    /// before the reply, the deadline passed, a running script was killed, or it was [stopped](Self::stopped_midway).
     pub fn outcome_unknown(&self) -> bool {
-        self.inner.progress == Progress::Unknown
+        matches!(self.inner.progress, Progress::Stopped | Progress::Unknown)
+    }
+
+    /// Whether a script was stopped by an error in its midst. No server undoes what it had done by then, and none tells
+    /// how much that was. To repeat it does that part twice, however well the script recognises what it has done wholly.
+    pub fn stopped_midway(&self) -> bool {
+        self.inner.progress == Progress::Stopped
+    }
+
+    /// Whether the server answered, be it with a refusal.
+    pub(crate) fn is_answer(&self) -> bool {
+        matches!(self.inner.progress, Progress::Answered | Progress::Stopped)
     }
 
     /// The server's message, if the server answered with an error. Payload echoes are cut off.
@@ -330,10 +345,11 @@ impl fmt::Display for Error {
         if let Some(remedy) = inner.kind.remedy() {
             write!(f, " ({remedy})")?;
         }
-        if inner.progress == Progress::Unknown {
-            f.write_str("; whether it was executed is unknown")?;
+        match inner.progress {
+            Progress::Answered | Progress::NotSent => Ok(()),
+            Progress::Stopped => f.write_str("; what the script had done by then stays done"),
+            Progress::Unknown => f.write_str("; whether it was executed is unknown"),
         }
-        Ok(())
     }
 }
 

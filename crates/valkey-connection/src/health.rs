@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::breaker::BreakerState;
-use crate::error::{Error, ErrorKind, Progress};
+use crate::error::{Error, ErrorKind};
 
 /// The verdict in one word.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -203,7 +203,7 @@ impl Stats {
 pub(crate) fn is_answer<T>(result: &Result<T, Error>) -> bool {
     match result {
         Ok(_) => true,
-        Err(error) => error.progress() == Progress::Answered,
+        Err(error) => error.is_answer(),
     }
 }
 
@@ -211,6 +211,7 @@ pub(crate) fn is_answer<T>(result: &Result<T, Error>) -> bool {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::error::Progress;
 
     #[test]
     fn the_verdict_follows_from_the_parts() {

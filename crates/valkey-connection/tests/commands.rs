@@ -154,6 +154,60 @@ async fn a_full_server_says_so() {
     assert!(error.is_transient() && !error.outcome_unknown());
     let error = connection.invoke(PUSH.call().key("q").arg(chunk)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
+    assert!(!error.outcome_unknown(), "a full server refuses a script its first write, or none: {error}");
+}
+
+/// A server undoes nothing of a script. Each of these writes, and then comes to grief.
+#[tokio::test]
+async fn a_script_that_fails_after_a_write_is_not_taken_for_one_that_did_nothing() {
+    let server = TestServer::builder()
+        .acl_user("app", "secret", "~ok* resetchannels +@all -sadd")
+        .start()
+        .await
+        .unwrap();
+    let connection =
+        Connection::connect(&ConnectionSettings::from_url(&server.url()).unwrap()).await.unwrap();
+    let run = async |mishap: &str| {
+        let source = format!("redis.call('INCR', KEYS[1]) {mishap}").leak();
+        let call = Script::new("mishap", source).call().key("ok");
+        connection.invoke(call).await.unwrap_err()
+    };
+    let mut runs = 0;
+    for (mishap, kind) in [
+        ("redis.call('LPUSH', KEYS[1], 'x')", ErrorKind::WrongType),
+        ("redis.call('SADD', 'ok-too', 'x')", ErrorKind::Denied),
+        ("redis.call('GET', 'forbidden')", ErrorKind::Denied),
+        ("redis.call('SPUBLISH', 'forbidden', 'x')", ErrorKind::Denied),
+        ("redis.call('GET')", ErrorKind::Script),
+        ("redis.call('NONE')", ErrorKind::Script),
+        ("redis.call('EVAL', 'return 1', 0)", ErrorKind::Script),
+        ("redis.call(nil)", ErrorKind::Script),
+        ("return nothing.here", ErrorKind::Script),
+        ("return #KEYS[2]", ErrorKind::Script),
+        ("local function deep() return 1 + deep() end return deep()", ErrorKind::Script),
+        ("error('my own words')", ErrorKind::Script),
+        ("error({ err = 'MINE my own words' })", ErrorKind::Script),
+    ] {
+        let error = run(mishap).await;
+        runs += 1;
+        assert_eq!(connection.execute(Command::new("GET").key("ok")).await.unwrap().as_int().unwrap(), runs);
+        assert_eq!(error.kind(), kind, "{mishap}: {error}");
+        assert!(
+            error.stopped_midway() && error.outcome_unknown() && !error.is_not_sent(),
+            "{mishap}: {error}"
+        );
+        assert!(error.to_string().contains("stays done"), "{error}");
+    }
+    // What it returns is its own word, be it after a write.
+    let error = run("return redis.error_reply('MINE my own words')").await;
+    assert!(!error.stopped_midway() && !error.outcome_unknown(), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Rejected);
+    // A server that accepts no writes ends a script at its first one.
+    server.cli(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await.unwrap();
+    let error = run("").await;
+    assert_eq!(error.kind(), ErrorKind::StoreUnsafe, "{error}");
+    assert!(!error.outcome_unknown() && error.is_transient(), "{error}");
+    assert_eq!(server.cli(&["GET", "ok"]).await.unwrap(), (runs + 1).to_string());
 }
 
 #[tokio::test]

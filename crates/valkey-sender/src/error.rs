@@ -114,7 +114,7 @@ pub enum SendError {
         limit: usize,
     },
     /// The message may or may not be in the queue; or it is, and may be less safe than was asked for.
-    #[error("{}; {}", unknown_fact(.queue, .id, .source.as_ref()), unknown_remedy(*.deduplicated))]
+    #[error("{}; {}", unknown_fact(.queue, .id, .source.as_ref()), unknown_remedy(*.deduplicated, .source.as_ref()))]
     Unknown {
         /// The queue it was meant for.
         queue: QueueName,
@@ -162,8 +162,10 @@ fn unknown_fact(queue: &QueueName, id: &MessageId, source: Option<&ConnectionErr
     }
 }
 
-fn unknown_remedy(deduplicated: bool) -> &'static str {
-    if deduplicated {
+fn unknown_remedy(deduplicated: bool, source: Option<&ConnectionError>) -> &'static str {
+    if source.is_some_and(ConnectionError::stopped_midway) {
+        "the server stopped its script half-way, so that a second copy may not be recognised: mend the cause, and look into the queue before you send it again"
+    } else if deduplicated {
         "send it again under the same id within the dedup window, a second copy will be recognised"
     } else {
         "sending it again may double it; with a dedup window it would be safe under the same id"
@@ -195,6 +197,7 @@ impl SendError {
     /// Whether the same send may succeed later without anybody changing anything.
     pub fn is_transient(&self) -> bool {
         match self {
+            Self::Unknown { source: Some(source), .. } if source.stopped_midway() => source.is_transient(),
             Self::BreakerOpen { .. }
             | Self::ClockUnstable { .. }
             | Self::OutOfMemory { .. }

@@ -71,10 +71,7 @@ impl Outcome {
     }
 
     pub(crate) fn failed(error: Error) -> Self {
-        // A script is stopped by access control at the first command that is not allowed, be it after the push.
-        let stopped = error.kind() == ErrorKind::Denied
-            && error.server_message().is_some_and(|message| message.contains("in script"));
-        let unknown = error.outcome_unknown() || error.kind() == ErrorKind::Protocol || stopped;
+        let unknown = error.outcome_unknown() || error.kind() == ErrorKind::Protocol;
         Self::Failed { error, unknown }
     }
 
@@ -91,7 +88,8 @@ impl Outcome {
         match self {
             Self::Accepted(_) => Try::Settled,
             Self::ClockUnstable => Try::Refused,
-            Self::Failed { error, unknown: true } if error.kind() == ErrorKind::Denied => Try::Stranded,
+            // Between the push and the mark of its id, say: not even dedup recognises a message that stands like that.
+            Self::Failed { error, unknown: true } if error.stopped_midway() => Try::Stranded,
             Self::Failed { unknown: true, .. } | Self::Garbled | Self::Unconfirmed(_) => Try::Unknown,
             Self::Failed { error, .. } if error.kind() == ErrorKind::OutOfMemory => Try::NoMemory,
             Self::Failed { error, .. } if error.is_transient() => Try::Refused,

@@ -32,7 +32,7 @@ pub(crate) enum Try {
     Refused,
     /// It had no effect and trying again will not help.
     Hopeless,
-    /// It may have happened in part, and trying again will not help.
+    /// It may have happened in part; trying again would do that part twice.
     Stranded,
     /// It may or may not have happened.
     Unknown,

@@ -216,7 +216,7 @@ impl ValkeyInbox {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
-            let hope = error.is_transient() || error.outcome_unknown();
+            let hope = error.is_transient() || error.outcome_unknown() && !error.stopped_midway();
             if !hope || Instant::now() + pause >= end {
                 return Err(error);
             }
