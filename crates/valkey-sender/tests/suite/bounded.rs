@@ -172,3 +172,12 @@ async fn a_plain_sender_notices_a_new_limit_within_its_promise_and_its_end_as_we
     rig.cli(&["DEL", rig.keys.control()]).await;
     assert!(is_sent(&sender.send(message(4)).await));
 }
+
+#[tokio::test]
+async fn a_limit_that_is_no_number_is_refused_by_name() {
+    let rig = Rig::new().await;
+    rig.cli(&["HSET", rig.keys.control(), "max_length", "many"]).await;
+    let error = rig.builder().bounded().build().send(message(1)).await.unwrap_err();
+    assert!(error.to_string().contains("max_length"), "{error}");
+    assert_eq!(rig.public_length().await, 0);
+}

@@ -3,8 +3,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use valkey_envelope::{Lane, MessageId};
 use valkey_sender::{Receipt, SendError, Sender, SenderBuilder};
-use valkey_testkit::{Cut, CutOutcome, FaultProxy, Figures};
+use valkey_testkit::{Cut, CutOutcome, FaultProxy};
 
+use crate::books::{Balance, Books};
 use crate::rig::{Rig, is_sent, message};
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -17,12 +18,18 @@ fn is_duplicate(result: &Result<Receipt, SendError>) -> bool {
 async fn the_same_id_is_queued_once_in_a_batch_across_sends_and_across_senders() {
     let rig = Rig::new().await;
     let sender = rig.builder().dedup(HOUR).build();
-    let results =
+    let mut results =
         sender.send_all([message(1).with_id("a"), message(2).with_id("a"), message(3).with_id("b")]).await;
-    assert!(is_sent(&results[0]) && is_duplicate(&results[1]) && is_sent(&results[2]));
-    assert!(is_duplicate(&sender.send(message(4).with_id("b")).await));
+    results.push(sender.send(message(4).with_id("b")).await);
     let other = rig.builder().dedup(HOUR).build();
-    assert!(is_duplicate(&other.send(message(5).with_id("a")).await));
+    results.push(other.send(message(5).with_id("a")).await);
+    let mut books = Books::default();
+    for (id, result) in ["a", "a", "b", "b", "a"].into_iter().zip(&results) {
+        books.note(id, result);
+    }
+    books.balance(&rig.waiting().await).assert_whole();
+    assert!(is_sent(&results[0]) && is_duplicate(&results[1]) && is_sent(&results[2]));
+    assert!(is_duplicate(&results[3]) && is_duplicate(&results[4]));
     assert_eq!(rig.payloads(rig.keys.public()).await, ["1", "3"]);
 }
 
@@ -47,18 +54,29 @@ async fn ids_are_forgotten_after_the_window_and_the_memory_expires_by_itself() {
     let window = Duration::from_secs(1);
     let sender = rig.builder().dedup(window).build();
     let start = std::time::Instant::now();
-    assert!(is_sent(&sender.send(message(1).with_id("a")).await));
-    assert!(is_duplicate(&sender.send(message(2).with_id("a")).await));
+    // By payload: the id stands for two messages, one after the other.
+    let mut books = Books::default();
+    let first = sender.send(message(1).with_id("a")).await;
+    books.note(1, &first);
+    let second = sender.send(message(2).with_id("a")).await;
+    books.note(1, &second);
+    assert!(is_sent(&first) && is_duplicate(&second));
     let memory = rig.existing_keys().await.into_iter().find(|key| key.contains(":dedup:")).unwrap();
     let left: u64 = rig.cli(&["PTTL", &memory]).await.parse().unwrap();
     assert!(left <= 2_000, "{left}");
     tokio::time::timeout(Duration::from_secs(10), async {
-        while !is_sent(&sender.send(message(3).with_id("a")).await) {
+        loop {
+            let answer = sender.send(message(3).with_id("a")).await;
+            books.note(if is_sent(&answer) { 3 } else { 1 }, &answer);
+            if is_sent(&answer) {
+                break;
+            }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     })
     .await
     .expect("the id is forgotten after two windows");
+    books.balance(&rig.payloads(rig.keys.public()).await).assert_whole();
     assert!(start.elapsed() >= window, "the id was forgotten after {:?}", start.elapsed());
 }
 
@@ -77,7 +95,7 @@ async fn send_cut(
     };
     let outcome = armed.outcome().unwrap_or(CutOutcome::Missed);
     armed.disarm();
-    let arrived = rig.ids(rig.keys.public()).await;
+    let arrived = rig.waiting().await;
     rig.ask("DEL", &[rig.keys.public()]).await;
     (results, arrived, outcome)
 }
@@ -130,36 +148,26 @@ async fn cut_everywhere(places: Places, build: fn(SenderBuilder) -> SenderBuilde
                 // The script is known to the server, so that the cut hits a call that does the work.
                 assert!(is_sent(&sender.send(message(0)).await));
                 rig.ask("DEL", &[rig.keys.public()]).await;
-                let mut answers = Answers::default();
+                let mut balance = Balance::default();
                 let side: fn(u64) -> Cut = Cut::request_after;
                 let at = (places, worker);
                 let requests =
-                    cut_one_side(&rig, &proxy, &sender, at, side, deduplicated, &mut answers).await;
+                    cut_one_side(&rig, &proxy, &sender, at, side, deduplicated, &mut balance).await;
                 let side: fn(u64) -> Cut = Cut::reply_before;
                 let at = (Places { step: 1, ..places }, worker);
-                let replies = cut_one_side(&rig, &proxy, &sender, at, side, deduplicated, &mut answers).await;
-                (requests, replies, answers)
+                let replies = cut_one_side(&rig, &proxy, &sender, at, side, deduplicated, &mut balance).await;
+                (requests, replies, balance)
             })
         })
         .collect();
-    let (mut requests, mut replies, mut all) = (0, 0, Answers::default());
+    let (mut requests, mut replies, mut all) = (0, 0, Balance::default());
     for worker in workers {
-        let (more_requests, more_replies, answers) = worker.await.unwrap();
+        let (more_requests, more_replies, balance) = worker.await.unwrap();
         (requests, replies) = (requests + more_requests, replies + more_replies);
-        all.confirmed += answers.confirmed;
-        all.unknown += answers.unknown;
+        all.add(balance);
     }
-    // A confirmed one that did not arrive would have ended its worker, and so would one that came twice.
-    let figures = Figures::new().sent(all.confirmed + all.unknown).confirmed(all.confirmed);
-    figures.unknown(all.unknown).lost(0).twice(0).publish();
+    all.assert_whole();
     assert!(requests > 100 / places.step && replies > 3, "cut {requests} requests and {replies} replies");
-}
-
-/// How many sends had which answer.
-#[derive(Clone, Copy, Default)]
-struct Answers {
-    confirmed: u64,
-    unknown: u64,
 }
 
 async fn cut_one_side(
@@ -169,32 +177,30 @@ async fn cut_one_side(
     (places, worker): (Places, usize),
     cut: fn(u64) -> Cut,
     deduplicated: bool,
-    answers: &mut Answers,
+    sum: &mut Balance,
 ) -> usize {
     let (mut at, mut cuts) = (worker * places.step, 0);
     loop {
         let ids: Vec<String> = (0..places.messages).map(|_| MessageId::new().to_string()).collect();
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-        let (results, mut arrived, outcome) = send_cut(rig, proxy, sender, &ids, cut(at as u64)).await;
+        let (results, arrived, outcome) = send_cut(rig, proxy, sender, &ids, cut(at as u64)).await;
         let place = format!("{:?} cut: {:?}", cut(at as u64), results[0]);
-        arrived.sort();
-        let all = arrived.len();
-        arrived.dedup();
-        assert_eq!(arrived.len(), all, "something arrived twice: {place}");
+        let mut books = Books::default();
         for (id, result) in ids.iter().zip(&results) {
-            let is_there = arrived.iter().any(|arrived| arrived == id);
+            books.note(id, result);
             match result {
-                Ok(Receipt::Sent { .. } | Receipt::Duplicate { .. }) => {
-                    assert!(is_there, "lost: {place}");
-                    answers.confirmed += 1;
-                }
+                Ok(Receipt::Sent { .. } | Receipt::Duplicate { .. }) => {}
                 Err(error) if error.outcome_unknown() => {
                     assert!(!deduplicated, "a retry settles it: {place}");
-                    answers.unknown += 1;
                 }
                 other => panic!("{other:?}: {place}"),
             }
         }
+        let mut balance = books.balance(&arrived);
+        for name in balance.lost.iter_mut().chain(&mut balance.twice) {
+            *name = format!("{name}, {place}");
+        }
+        sum.add(balance);
         match outcome {
             CutOutcome::Cut { .. } => {
                 cuts += 1;

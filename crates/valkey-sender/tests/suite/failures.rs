@@ -2,30 +2,36 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use valkey_config::CsvList;
-use valkey_connection::{BreakerState, Command, Connection, ConnectionSettings, ErrorKind, Mode};
-use valkey_envelope::Lane;
-use valkey_sender::{Route, Routes, SendError, Sender};
+use valkey_connection::{BreakerState, Connection, ConnectionSettings, ErrorKind, Mode};
+use valkey_envelope::{Envelope, Lane};
+use valkey_sender::{SendError, Sender};
 use valkey_testkit::{Figures, TestCluster, TestServer};
 
-use crate::rig::{Rig, connect, is_sent, message, queue};
+use crate::books::Books;
+use crate::rig::{Rig, connect, is_sent, message, queue, waiting};
+use crate::ways::all_ways;
 
 #[tokio::test]
 async fn a_flushed_script_cache_goes_unnoticed() {
     let rig = Rig::new().await;
     let sender = rig.builder().bounded().build();
+    let mut results = Vec::new();
     for n in 0..3 {
         rig.cli(&["SCRIPT", "FLUSH"]).await;
-        assert!(is_sent(&sender.send(message(n)).await));
+        results.push(sender.send(message(n)).await);
     }
     // Several calls in one pipeline, with nothing to limit them.
     let sender = rig.builder().dedup(Duration::from_hours(1)).build();
     rig.cli(&["SCRIPT", "FLUSH"]).await;
-    assert!(sender.send_all((3..1_000).map(message)).await.iter().all(is_sent));
-    let expected: Vec<String> = (0..1_000).map(|n| n.to_string()).collect();
+    results.extend(sender.send_all((3..1_000).map(message)).await);
+    let mut books = Books::default();
+    for (n, result) in results.iter().enumerate() {
+        books.note(n, result);
+    }
     let there = rig.payloads(rig.keys.public()).await;
-    let lost = expected.iter().filter(|one| !there.contains(one)).count();
-    Figures::new().sent(1_000).confirmed(1_000).lost(lost as u64).publish();
-    assert_eq!(there, expected);
+    books.balance(&there).assert_whole();
+    assert!(results.iter().all(is_sent));
+    assert_eq!(there, (0..1_000).map(|n| n.to_string()).collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -56,10 +62,12 @@ async fn a_squatter_on_any_key_stops_the_send_by_name_and_leaves_no_trace() {
         rig.keys.dedup(generation),
         rig.keys.dedup(generation - 1),
     ];
+    let mut books = Books::default();
     for key in squatted {
         rig.cli(&["SET", &key, "squatter"]).await;
         let before = rig.existing_keys().await;
         for result in sender.send_all(batch()).await {
+            books.note("refused", &result);
             match result {
                 Err(SendError::Rejected { source, .. }) => {
                     assert_eq!(source.kind(), ErrorKind::WrongType, "{key}: {source}");
@@ -71,7 +79,12 @@ async fn a_squatter_on_any_key_stops_the_send_by_name_and_leaves_no_trace() {
         assert_eq!(rig.existing_keys().await, before, "{key}: something was written");
         rig.cli(&["DEL", &key]).await;
     }
-    assert!(sender.send_all(batch()).await.iter().all(Result::is_ok));
+    let sent = batch();
+    for (message, result) in sent.iter().zip(&sender.send_all(sent.clone()).await) {
+        assert!(result.is_ok(), "{result:?}");
+        books.note(message.id(), result);
+    }
+    books.balance(&rig.waiting().await).assert_whole();
 }
 
 #[tokio::test]
@@ -88,15 +101,6 @@ async fn a_squatter_on_the_list_stops_the_plain_send() {
 }
 
 #[tokio::test]
-async fn a_limit_that_is_no_number_is_refused_by_name() {
-    let rig = Rig::new().await;
-    rig.cli(&["HSET", rig.keys.control(), "max_length", "many"]).await;
-    let error = rig.builder().bounded().build().send(message(1)).await.unwrap_err();
-    assert!(error.to_string().contains("max_length"), "{error}");
-    assert_eq!(rig.public_length().await, 0);
-}
-
-#[tokio::test]
 async fn a_full_store_is_a_typed_error_and_loses_nothing() {
     let server = TestServer::builder().config("maxmemory", "4mb").start().await.unwrap();
     let connection = connect(&server.url()).await;
@@ -108,10 +112,12 @@ async fn a_full_store_is_a_typed_error_and_loses_nothing() {
             builder = builder.dedup(Duration::from_hours(1));
         }
         let sender = builder.build();
-        let mut sent = 0_usize;
+        let (mut books, mut sent) = (Books::default(), 0_usize);
         let (refused, error) = loop {
             let envelope = message(&body);
-            match sender.send(envelope.clone()).await {
+            let answer = sender.send(envelope.clone()).await;
+            books.note(envelope.id(), &answer);
+            match answer {
                 Ok(_) => sent += 1,
                 Err(error) => break (envelope, error),
             }
@@ -123,7 +129,12 @@ async fn a_full_store_is_a_typed_error_and_loses_nothing() {
         assert_eq!(length, sent.to_string());
         // A refused id was not remembered: with room again, it is new.
         server.cli(&["CONFIG", "SET", "maxmemory", "64mb"]).await.unwrap();
-        assert!(is_sent(&sender.send(refused).await));
+        let answer = sender.send(refused.clone()).await;
+        books.note(refused.id(), &answer);
+        assert!(is_sent(&answer));
+        let balance = books.balance(&waiting(&connection, &queue).await);
+        balance.publish(Figures::case(if deduplicated { "with dedup" } else { "without dedup" }));
+        assert_eq!((balance.lost.len(), balance.twice.len()), (0, 0), "{balance:?}");
         server.cli(&["DEL", queue.keys().public()]).await.unwrap();
         server.cli(&["CONFIG", "SET", "maxmemory", "4mb"]).await.unwrap();
     }
@@ -139,13 +150,21 @@ async fn the_breaker_opens_while_the_server_is_away_and_closes_again() {
         .breaker_max_requests(1)
         .breaker_timeout(Duration::from_millis(400));
     let connection = Connection::connect(&settings).await.unwrap();
-    let sender = Sender::builder(connection.clone(), queue()).retries(0, Duration::ZERO).build();
-    assert!(is_sent(&sender.send(message(1)).await));
+    let queue = queue();
+    let sender = Sender::builder(connection.clone(), queue.clone()).retries(0, Duration::ZERO).build();
+    let mut books = Books::default();
+    let send = async |books: &mut Books, message: Envelope| {
+        let id = message.id().clone();
+        let answer = sender.send(message).await;
+        books.note(id, &answer);
+        answer
+    };
+    assert!(is_sent(&send(&mut books, message(1)).await));
 
     server.kill().await.unwrap();
     let refused = tokio::time::timeout(Duration::from_secs(20), async {
         loop {
-            match sender.send(message(2)).await {
+            match send(&mut books, message(2)).await {
                 Err(error @ SendError::BreakerOpen { .. }) => break error,
                 Err(_) => {}
                 Ok(receipt) => panic!("{receipt:?} from a dead server"),
@@ -161,12 +180,13 @@ async fn the_breaker_opens_while_the_server_is_away_and_closes_again() {
 
     server.restart().await.unwrap();
     tokio::time::timeout(Duration::from_secs(20), async {
-        while !is_sent(&sender.send(message(3)).await) {
+        while !is_sent(&send(&mut books, message(3)).await) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     })
     .await
     .expect("sends work again");
+    books.balance(&waiting(&connection, &queue).await).assert_whole();
     assert_eq!(connection.breaker().state(), BreakerState::Closed);
 }
 
@@ -179,32 +199,38 @@ async fn a_short_outage_is_bridged_by_retries() {
         .breaker_failures(1_000);
     let connection = Connection::connect(&settings).await.unwrap();
     let queue = queue();
-    let sender = Sender::builder(connection, queue.clone())
+    let sender = Sender::builder(connection.clone(), queue.clone())
         .dedup(Duration::from_hours(1))
         .retries(30, Duration::from_millis(100))
         .build();
-    assert!(is_sent(&sender.send(message(0)).await));
+    let named = |n: u32| message(n).with_id(n.to_string());
+    let mut results = vec![sender.send(named(0)).await];
+    assert!(is_sent(&results[0]));
     server.kill().await.unwrap();
     let sends: Vec<_> = (1..=50)
         .map(|n| {
             let sender = sender.clone();
-            tokio::spawn(async move { sender.send(message(n)).await })
+            tokio::spawn(async move { sender.send(named(n)).await })
         })
         .collect();
     let batch = {
         let sender = sender.clone();
-        tokio::spawn(async move { sender.send_all((51..=60).map(message)).await })
+        tokio::spawn(async move { sender.send_all((51..=60).map(named)).await })
     };
     tokio::time::sleep(Duration::from_millis(300)).await;
     server.restart().await.unwrap();
     for send in sends {
-        assert!(send.await.unwrap().is_ok());
+        results.push(send.await.unwrap());
     }
-    assert!(batch.await.unwrap().iter().all(Result::is_ok));
-    let there = server.cli(&["LLEN", queue.keys().public()]).await.unwrap();
-    let lost = 61_u64.saturating_sub(there.parse().unwrap());
-    Figures::new().sent(61).confirmed(61).lost(lost).publish();
-    assert_eq!(there, "61");
+    results.extend(batch.await.unwrap());
+    let mut books = Books::default();
+    for (n, result) in results.iter().enumerate() {
+        books.note(n, result);
+    }
+    let there = waiting(&connection, &queue).await;
+    books.balance(&there).assert_whole();
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    assert_eq!(there.len(), 61);
 }
 
 #[tokio::test]
@@ -216,10 +242,17 @@ async fn a_producer_that_may_only_push_can_push() {
         .unwrap();
     let queue = queue();
     let sender = Sender::new(connect(&server.url()).await, queue.clone());
-    assert!(is_sent(&sender.send(message(1)).await));
-    assert_eq!(server.cli(&["LLEN", queue.keys().public()]).await.unwrap(), "1");
+    let mut books = Books::default();
+    let answer = sender.send(message(1)).await;
+    assert!(is_sent(&answer));
+    books.note(1, &answer);
     // What it may not do has no effect and says who may not.
-    let error = sender.send(message(2).with_priority(Lane::High)).await.unwrap_err();
+    let answer = sender.send(message(2).with_priority(Lane::High)).await;
+    books.note(2, &answer);
+    let there = server.cli(&["LRANGE", queue.keys().public(), "0", "-1"]).await.unwrap();
+    let payload = |line: &str| Envelope::decode(line.as_bytes()).unwrap().payload().get().to_owned();
+    books.balance(&there.lines().map(payload).collect::<Vec<_>>()).assert_whole();
+    let error = answer.unwrap_err();
     assert!(
         matches!(&error, SendError::Rejected { source, .. } if source.kind() == ErrorKind::Denied),
         "{error}"
@@ -230,16 +263,26 @@ async fn a_producer_that_may_only_push_can_push() {
 
 #[tokio::test]
 async fn a_script_stopped_after_its_push_is_unknown_and_not_repeated() {
-    let server =
-        TestServer::builder().acl_user("producer", "secret", "~* &* +@all -sadd").start().await.unwrap();
-    let queue = queue();
-    let sender = Sender::builder(connect(&server.url()).await, queue.clone())
-        .dedup(Duration::from_hours(1))
-        .retries(3, Duration::from_millis(1))
-        .build();
-    let error = sender.send(message(1)).await.unwrap_err();
-    assert!(error.outcome_unknown(), "{error}");
-    assert_eq!(server.cli(&["LLEN", queue.keys().public()]).await.unwrap(), "1");
+    // Each comes after the push: to another place, of the id, of the time when the ids expire.
+    for forbidden in ["zadd", "sadd", "pexpireat"] {
+        let rules = format!("~* &* +@all -{forbidden}");
+        let server = TestServer::builder().acl_user("producer", "secret", rules).start().await.unwrap();
+        let queue = queue();
+        let sender = Sender::builder(connect(&server.url()).await, queue.clone())
+            .dedup(Duration::from_hours(1))
+            .retries(3, Duration::from_millis(1))
+            .build();
+        let later = Timestamp::now() + Duration::from_hours(1);
+        for error in sender.send_all([message(1), message(2).with_not_before(later)]).await {
+            let error = error.unwrap_err();
+            assert!(error.outcome_unknown() && !error.is_transient(), "{forbidden}: {error}");
+            assert!(error.to_string().contains("half-way"), "{error}");
+            let SendError::Unknown { source: Some(source), .. } = &error else { panic!("{error:?}") };
+            assert_eq!(source.kind(), ErrorKind::Denied, "{source}");
+            assert!(source.to_string().contains("producer"), "{source}");
+        }
+        assert_eq!(server.cli(&["LLEN", queue.keys().public()]).await.unwrap(), "1", "{forbidden}");
+    }
 }
 
 #[tokio::test]
@@ -266,31 +309,4 @@ async fn everything_works_in_a_cluster() {
         .mode(Mode::Cluster);
     let connection = Connection::connect(&settings).await.unwrap();
     all_ways(connection).await;
-}
-
-/// Sends to several queues in every way there is.
-async fn all_ways(connection: Connection) {
-    let queues: Vec<_> = (0..6).map(|_| queue()).collect();
-    let mut routes = Routes::new();
-    for (n, queue) in queues.iter().enumerate() {
-        routes = routes.with_route(Route::to(queue.clone()).kind(n.to_string()));
-    }
-    let build = || Sender::builder(connection.clone(), queues[0].clone()).routes(routes.clone());
-    let later = Timestamp::now() + Duration::from_hours(1);
-    for sender in
-        [build().build(), build().dedup(Duration::from_hours(1)).build(), build().max_length(1_000).build()]
-    {
-        let batch = (0..600).map(|n| message(n).with_kind((n % 6).to_string()));
-        let lanes = Lane::ALL.into_iter().map(|lane| message(0).with_priority(lane));
-        let delayed = [message(0).with_not_before(later)];
-        let results = sender.send_all(batch.chain(lanes).chain(delayed)).await;
-        for result in &results {
-            assert!(result.is_ok(), "{result:?}");
-        }
-        assert!(is_sent(&sender.send(message(1)).await));
-    }
-    for (n, queue) in queues.iter().enumerate() {
-        let length = connection.execute(Command::new("LLEN").key(queue.keys().public())).await.unwrap();
-        assert_eq!(length.as_int().unwrap(), 3 * if n == 0 { 102 } else { 100 });
-    }
 }

@@ -1,6 +1,7 @@
 //! The sender against a real Valkey.
 #![allow(clippy::unwrap_used)]
 
+mod books;
 mod bounded;
 mod dedup;
 mod durability;
@@ -10,3 +11,4 @@ mod model;
 mod rig;
 mod sending;
 mod service;
+mod ways;

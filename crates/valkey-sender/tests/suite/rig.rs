@@ -1,7 +1,8 @@
 //! A connection to the shared server and a queue of the test's own.
 
+use bytes::Bytes;
 use valkey_connection::{Command, Connection, ConnectionSettings, Reply};
-use valkey_envelope::{Envelope, Lane, QueueKeys, QueueName};
+use valkey_envelope::{Delayed, Envelope, Lane, QueueKeys, QueueName};
 use valkey_sender::{Receipt, SendError, Sender, SenderBuilder};
 use valkey_testkit::{FaultProxy, TestServer, unique_name};
 
@@ -65,9 +66,9 @@ impl Rig {
         self.messages(key).await.iter().map(|message| message.payload().get().to_owned()).collect()
     }
 
-    /// The ids of the messages of a list.
-    pub(crate) async fn ids(&self, key: &str) -> Vec<String> {
-        self.messages(key).await.iter().map(|message| message.id().to_string()).collect()
+    /// The ids of all messages that wait; of what is none of ours, the text.
+    pub(crate) async fn waiting(&self) -> Vec<String> {
+        waiting(&self.direct, &self.queue).await
     }
 
     async fn messages(&self, key: &str) -> Vec<Envelope> {
@@ -86,6 +87,27 @@ impl Rig {
     pub(crate) fn lane(&self, lane: Lane) -> &str {
         self.keys.lane(lane)
     }
+}
+
+/// The ids of all messages of a queue that wait; of what is none of ours, the text.
+pub(crate) async fn waiting(connection: &Connection, queue: &QueueName) -> Vec<String> {
+    let keys = queue.keys();
+    let id = |raw: Bytes| match Envelope::decode(&raw) {
+        Ok(envelope) => envelope.id().to_string(),
+        Err(_) => String::from_utf8_lossy(&raw).into_owned(),
+    };
+    let all = async |command: &'static str, key: &str| {
+        let range = Command::new(command).key(key).args(["0", "-1"]);
+        let listed = connection.execute(range).await.unwrap().into_array().unwrap();
+        listed.into_iter().map(|raw| raw.into_bytes().unwrap()).collect::<Vec<Bytes>>()
+    };
+    let mut ids = Vec::new();
+    for lane in Lane::ALL {
+        ids.extend(all("LRANGE", keys.lane(lane)).await.into_iter().map(id));
+    }
+    let delayed = all("ZRANGE", keys.delayed()).await.into_iter();
+    ids.extend(delayed.map(|member| id(Delayed::decode(member).unwrap().frame.raw)));
+    ids
 }
 
 pub(crate) async fn connect(url: &str) -> Connection {
