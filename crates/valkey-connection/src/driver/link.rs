@@ -12,10 +12,11 @@ use fred::interfaces::{ClientLike, ClusterInterface, EventInterface};
 use fred::types::config::{Options, Server};
 use fred::types::{ClientState, ClusterHash, CustomCommand, Value};
 use tokio::sync::broadcast;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::belief::Gate;
 use super::board::Primary;
 use super::errors;
 use crate::arg::Arg;
@@ -32,7 +33,7 @@ pub(crate) const REDIRECT_PAUSE: Duration = Duration::from_millis(20);
 /// One driver client and its task. Dropping it breaks its sockets at once.
 pub(crate) struct Link {
     client: Client,
-    task: AbortHandle,
+    gate: Gate,
     /// Cancelled when the task has ended.
     over: CancellationToken,
     /// Whom the Sentinels named when it was made.
@@ -105,7 +106,7 @@ impl Link {
         let over = CancellationToken::new();
         let running = client.connect();
         let link = Self {
-            task: running.abort_handle(),
+            gate: Gate::new(running.abort_handle()),
             over: over.clone(),
             primary: None,
             client,
@@ -203,17 +204,17 @@ impl Link {
 
     /// Whether calls have a chance. Only a hint: the driver may say "connected" on a dead link.
     pub(crate) fn seems_connected(&self) -> bool {
-        self.client.state() == ClientState::Connected && !self.task.is_finished()
+        self.client.state() == ClientState::Connected && !self.gate.is_shut() && !self.gate.is_finished()
     }
 
     /// Whether the driver's task has ended, after which nothing can ever be answered.
     pub(crate) fn is_finished(&self) -> bool {
-        self.task.is_finished()
+        self.gate.is_finished()
     }
 
-    /// Breaks the sockets at once; whoever waits on them gets an error.
+    /// Breaks the sockets at once; whoever waits on them gets an error, and whoever comes is told that nothing was sent.
     pub(crate) fn cut(&self) {
-        self.task.abort();
+        self.gate.shut();
     }
 
     /// Waits until nothing can be answered any more.
@@ -229,15 +230,13 @@ impl Link {
         self.primary.as_ref()
     }
 
-    /// Ends the link as soon as the Sentinels name another primary.
-    pub(super) fn leave_with(&mut self, primary: Primary, other: impl Future<Output = ()> + Send + 'static) {
+    /// Writes down whom the Sentinels named when it was made.
+    pub(super) fn leads_to(&mut self, primary: Primary) {
         self.primary = Some(primary);
-        let (over, task) = (self.over.clone(), self.task.clone());
-        tokio::spawn(async move {
-            if over.run_until_cancelled(other).await.is_some() {
-                task.abort();
-            }
-        });
+    }
+
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     pub(crate) fn in_flight(&self) -> usize {
@@ -301,6 +300,11 @@ impl Link {
         let client = self.client.with_options(&options);
         async move {
             let _counted = Counted::new(&self.in_flight);
+            if self.gate.is_shut() {
+                let error =
+                    Error::new(ErrorKind::Disconnected, Progress::NotSent, "the connection was given up");
+                return Err(error.with_operation(operation).with_origin(&self.origin));
+            }
             // The driver's future is 7 kB: better on the heap once than copied from future to future.
             let reply = Box::pin(client.custom_raw(command, request.args));
             let result = match timeout_at(deadline, reply).await {
@@ -373,7 +377,7 @@ impl Link {
     pub(crate) async fn quit(&self) {
         // QUIT first waits for everything in flight, which on a dead link never ends.
         let _ = timeout(Duration::from_millis(500), self.client.quit()).await;
-        self.task.abort();
+        self.gate.shut();
     }
 }
 
@@ -401,7 +405,7 @@ async fn attend(
 
 impl Drop for Link {
     fn drop(&mut self) {
-        self.task.abort();
+        self.gate.shut();
     }
 }
 

@@ -4,6 +4,7 @@
 //! is replaced by a fresh one, because neither the driver's `state()` nor its `force_reconnection()` can be trusted
 //! (docs/adr/0002-fred-behind-one-crate.md).
 
+mod belief;
 mod board;
 mod errors;
 mod link;
@@ -134,8 +135,10 @@ impl Driver {
                         let detail = format!("no connection within {:?}", self.settings().dial_timeout);
                         Error::new(ErrorKind::Timeout, Progress::NotSent, detail).with_origin(&origin)
                     })??;
-                    link.leave_with(primary.clone(), sentinels.until_not(Some(primary)));
-                    return Ok(link);
+                    if sentinels.tie(&primary, link.gate()) {
+                        link.leads_to(primary);
+                        return Ok(link);
+                    }
                 }
                 () = sentinels.until_not(Some(primary.clone())) => {}
             }

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fred::interfaces::{EventInterface, PubsubInterface};
+use fred::types::Message;
 use fred::types::config::{Server, ServerConfig};
-use tokio::sync::watch;
+use tokio::sync::broadcast::Receiver;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::board::{Board, Primary, Word};
+use super::belief::{Belief, Gate};
+use super::board::{Primary, Word};
 use super::link::Returns;
 use super::{Dialer, Link, Request};
 use crate::arg::Arg;
@@ -35,7 +37,7 @@ pub(crate) struct Sentinels {
     service: String,
     /// All of them together, and who we are to them.
     origin: Arc<Origin>,
-    board: Arc<watch::Sender<Board>>,
+    belief: Arc<Belief>,
     _askers: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -45,10 +47,13 @@ struct Asker {
     host: Server,
     service: String,
     who: usize,
-    board: Arc<watch::Sender<Board>>,
+    belief: Arc<Belief>,
     origin: Arc<Origin>,
     credentials: Arc<Credentials>,
 }
+
+/// A connection to a Sentinel, what it tells unasked, and its first answer.
+type Begun = (Link, Receiver<Message>, Result<Primary, Error>);
 
 impl Sentinels {
     /// Starts to ask, on the current runtime, until this is dropped.
@@ -56,13 +61,13 @@ impl Sentinels {
         let settings = &dialer.settings;
         let credentials = Arc::new(Credentials::of_sentinels(settings));
         let user = settings.sentinel_username.as_deref().unwrap_or("default");
-        let board = Arc::new(watch::Sender::new(Board::new(hosts.clone())));
+        let belief = Arc::new(Belief::new(hosts.clone()));
         let askers = hosts.into_iter().enumerate().map(|(who, host)| {
             let asker = Asker {
                 dialer: Arc::clone(dialer),
                 service: service.to_owned(),
                 who,
-                board: Arc::clone(&board),
+                belief: Arc::clone(&belief),
                 origin: Arc::new(Origin { server: format!("Sentinel {host}"), user: user.to_owned() }),
                 credentials: Arc::clone(&credentials),
                 host,
@@ -71,7 +76,7 @@ impl Sentinels {
         });
         let askers = askers.collect();
         let origin = Arc::new(Origin { server: origin.server.clone(), user: user.to_owned() });
-        Self { service: service.to_owned(), origin, board, _askers: askers }
+        Self { service: service.to_owned(), origin, belief, _askers: askers }
     }
 
     /// Where the primary is.
@@ -82,11 +87,12 @@ impl Sentinels {
     /// # Cancel safety
     /// Cancel safe.
     pub(super) async fn primary(&self, deadline: Instant) -> Result<Primary, Error> {
-        let mut news = self.board.subscribe();
+        let mut news = self.belief.subscribe();
         let mut company = None;
         loop {
             let until = {
-                let board = news.borrow_and_update();
+                let believed = news.borrow_and_update();
+                let board = &believed.board;
                 match board.vouched() {
                     Some(primary) => {
                         let company = *company.get_or_insert_with(|| Instant::now() + COMPANY);
@@ -110,17 +116,22 @@ impl Sentinels {
     /// # Cancel safety
     /// Cancel safe.
     pub(super) fn until_not(&self, primary: Option<Primary>) -> impl Future<Output = ()> + Send + use<> {
-        let mut news = self.board.subscribe();
+        let mut news = self.belief.subscribe();
         async move {
-            if news.wait_for(|board| board.primary() != primary.as_ref()).await.is_err() {
+            if news.wait_for(|believed| believed.board.primary() != primary.as_ref()).await.is_err() {
                 std::future::pending::<()>().await;
             }
         }
     }
 
+    /// Ties a link to this primary: it ends when another one is believed in. `false`, and ended already, if that is so.
+    pub(super) fn tie(&self, primary: &Primary, gate: &Gate) -> bool {
+        self.belief.tie(primary, gate)
+    }
+
     /// Who is believed in.
     pub(super) fn believed(&self) -> Option<Primary> {
-        self.board.borrow().primary().cloned()
+        self.belief.primary()
     }
 }
 
@@ -142,16 +153,13 @@ impl Asker {
 
     /// Asks again and again over one connection; returns why that has come to an end.
     async fn attend(&self) -> Error {
-        let link = match self.connect().await {
-            Ok(link) => link,
+        let (link, mut news, mut answer) = match self.begin().await {
+            Ok(begun) => begun,
             Err(error) => return error,
         };
         let settings = &self.dialer.settings;
-        let mut news = link.client().message_rx();
-        // Who may not listen hears of it a little later, by asking.
-        let _ = timeout(settings.probe_timeout, link.client().subscribe(NEWS)).await;
         loop {
-            match self.ask(&link, settings).await {
+            match answer {
                 Ok(primary) => self.note(Word::Says(primary)),
                 // It is there, and has nothing to say.
                 Err(error) if error.progress() == Progress::Answered => self.note(Word::Failed(error)),
@@ -165,7 +173,32 @@ impl Asker {
                 _ = news.recv() => {}
                 () = sleep(settings.probe_interval.mul_f64(rand::random_range(0.8..1.2))) => {}
             }
+            answer = self.ask(&link, settings).await;
         }
+    }
+
+    /// A connection, the news that come over it, and the first answer.
+    ///
+    /// The driver does not wait for the answer to a subscription: it takes a refusal for the answer to the question that
+    /// follows, and then each answer for that of the question before. So a refusal is the end of the connection. The next
+    /// one does without: who may not listen hears of another primary a little later, by asking.
+    async fn begin(&self) -> Result<Begun, Error> {
+        let begun = self.begin_with(true).await?;
+        match &begun.2 {
+            Err(error) if error.kind() == ErrorKind::Denied => self.begin_with(false).await,
+            _ => Ok(begun),
+        }
+    }
+
+    async fn begin_with(&self, subscription: bool) -> Result<Begun, Error> {
+        let settings = &self.dialer.settings;
+        let link = self.connect().await?;
+        let news = link.client().message_rx();
+        if subscription {
+            let _ = timeout(settings.probe_timeout, link.client().subscribe(NEWS)).await;
+        }
+        let answer = self.ask(&link, settings).await;
+        Ok((link, news, answer))
     }
 
     async fn connect(&self) -> Result<Link, Error> {
@@ -223,14 +256,6 @@ impl Asker {
     }
 
     fn note(&self, word: Word) {
-        self.board.send_if_modified(|board| {
-            let before = board.primary().cloned();
-            let switched = board.note(self.who, word);
-            if let (true, Some(primary)) = (switched, board.primary()) {
-                let from = before.map(|known| known.server.to_string());
-                tracing::info!(service = self.service, from, to = %primary.server, epoch = primary.epoch, "the Sentinels name a primary");
-            }
-            true
-        });
+        self.belief.note(&self.service, self.who, word);
     }
 }
