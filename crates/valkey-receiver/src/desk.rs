@@ -8,7 +8,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use valkey_envelope::QueueName;
 
-use crate::error::SettleError;
+use crate::error::{ReceiveError, SettleError};
 use crate::outcome::Disposition;
 use crate::take::Claim;
 use crate::telemetry::QueueMetrics;
@@ -58,6 +58,8 @@ pub(crate) struct Desk {
     /// The server's clock when `start` was, in ms: the local wall clock plays no part, so its jumps do not either.
     server_start_ms: AtomicI64,
     start: Instant,
+    /// What the server said last, if it does not let the queue be served at present.
+    refusal: Mutex<Option<ReceiveError>>,
     pub(crate) tally: Tally,
     pub(crate) metrics: QueueMetrics,
 }
@@ -105,6 +107,7 @@ impl Desk {
             held: watch::Sender::new(0),
             server_start_ms: AtomicI64::new(0),
             start: Instant::now(),
+            refusal: Mutex::default(),
             tally: Tally::default(),
         }
     }
@@ -157,6 +160,20 @@ impl Desk {
 
     pub(crate) fn takes_no_more(&self) -> bool {
         self.paused.load(Ordering::Acquire) || self.draining.load(Ordering::Acquire)
+    }
+
+    /// The server answers, and lets the queue be served.
+    pub(crate) fn serves(&self) {
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(crate) fn note_refusal(&self, why: ReceiveError) {
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+
+    /// Why the queue is not served at present.
+    pub(crate) fn refusal(&self) -> Option<ReceiveError> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn learn_clock(&self, server_ms: u64) {

@@ -3,6 +3,7 @@
 //! It lives on a thread and a runtime of its own, so that no handler can starve the lease. It does one thing at a
 //! time; everything else reaches it through the [`Desk`], the park and the bell.
 
+mod candidate;
 mod life;
 mod recovery;
 
@@ -10,11 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use valkey_connection::{Command, Connection, DedicatedConnection, Error};
+use valkey_connection::{Command, DedicatedConnection, Error};
 use valkey_envelope::QueueKeys;
 
 use crate::desk::{Claimed, Desk, Epoch, Settle};
-use crate::error::JoinError;
+use crate::error::ReceiveError;
 use crate::held::Held;
 use crate::lease::Lease;
 use crate::outcome::Disposition;
@@ -22,6 +23,8 @@ use crate::park::{Bell, Parker};
 use crate::settings::ReceiverSettings;
 use crate::settling::{self, MOST_SETTLES};
 use crate::take::{Claim, Hold, Settles, Take, TakeReply, Taken};
+
+pub(crate) use candidate::Candidate;
 
 /// No settle waits longer than this for a companion.
 const LINGER: Duration = Duration::from_millis(2);
@@ -110,44 +113,6 @@ impl Rules {
 // === impl Engine ===
 
 impl Engine {
-    pub(crate) async fn join(
-        connection: &Connection,
-        desk: Arc<Desk>,
-        rules: Rules,
-        channel: (async_channel::Sender<Claimed>, async_channel::Receiver<Claimed>),
-    ) -> Result<Self, JoinError> {
-        let keys = desk.queue.keys();
-        let mut link = connection.dedicated().await?;
-        let parker = Parker::start(connection, &keys).await?;
-        let bell = Bell::start(connection, &keys);
-        let (epoch, lease) = life::new_life(&mut link, &keys, &desk, &rules).await?;
-        let outlook =
-            Outlook { hot: true, knock: false, hold: Hold::Nothing, look_at: None, was_paused: false };
-        let (sink, unstarted) = channel;
-        Ok(Self {
-            desk,
-            keys,
-            rules,
-            link,
-            parker,
-            bell,
-            sink,
-            unstarted,
-            epoch,
-            lease,
-            take_number: 0,
-            held: Held::default(),
-            strangers: 0,
-            pending: Vec::new(),
-            postponed: Vec::new(),
-            outlook,
-            backoff: Backoff::default(),
-            park_backoff: Backoff::default(),
-            no_park_until: Instant::now(),
-            give_up_at: None,
-        })
-    }
-
     /// Works until told to finish; then settles what is decided, and gives back the rest.
     pub(crate) async fn run(mut self) {
         loop {
@@ -262,6 +227,10 @@ impl Engine {
         }
     }
 
+    fn note_refusal(&self, source: Error) {
+        self.desk.note_refusal(ReceiveError::Unserved { queue: self.desk.queue.clone(), source });
+    }
+
     fn look_again(&mut self, after: Duration) {
         let at = Instant::now() + after;
         self.outlook.look_at = Some(self.outlook.look_at.map_or(at, |known| known.min(at)));
@@ -278,6 +247,7 @@ impl Engine {
                 self.lease.renew(sent, answered);
                 self.lease.hear_clock(taken.now_ms, sent, answered);
                 self.backoff.clear();
+                self.desk.serves();
                 for settle in &settles {
                     self.held.remove(settle.claim.field);
                 }
@@ -301,6 +271,7 @@ impl Engine {
             }
             Err(error) => {
                 tracing::warn!(queue = %self.desk.queue, %error, "take failed; nothing is lost, asking again");
+                self.note_refusal(error);
                 self.recover(settles).await;
             }
         }

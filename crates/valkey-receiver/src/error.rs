@@ -1,10 +1,10 @@
 //! What can go wrong, by operation: starting, receiving, settling.
 
-use valkey_connection::Error as ConnectionError;
+use valkey_connection::{Error as ConnectionError, ErrorKind};
 use valkey_envelope::{QueueKeys, QueueName};
 
-/// Why a receiver could not start or go on.
-#[derive(Debug, thiserror::Error)]
+/// Why a receiver could not start or go on, or does not serve one of its queues.
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiveError {
     /// The queue could not be joined.
@@ -36,6 +36,14 @@ pub enum ReceiveError {
     /// The engine's thread could not be started, or ended before its time.
     #[error("the receiver's own thread is not running: {0}")]
     Thread(String),
+    /// The queue is not served at present: see [`ReceiverHandle::unserved`](crate::ReceiverHandle::unserved).
+    #[error("queue {queue} is not served at present: {source}")]
+    Unserved {
+        /// The queue.
+        queue: QueueName,
+        /// What the connection says, with the remedy.
+        source: ConnectionError,
+    },
 }
 
 /// Why a consumer was not let in.
@@ -52,6 +60,23 @@ impl JoinError {
         match self {
             Self::Connection(source) => ReceiveError::Join { queue, source },
             Self::NewerFormat(found) => ReceiveError::NewerFormat { queue, found, known: QueueKeys::FORMAT },
+        }
+    }
+
+    /// The same about a queue of a receiver that has started.
+    pub(crate) fn while_serving(self, queue: QueueName) -> ReceiveError {
+        match self {
+            Self::Connection(source) => ReceiveError::Unserved { queue, source },
+            newer @ Self::NewerFormat(_) => newer.of(queue),
+        }
+    }
+
+    /// Whether the server refuses this queue, as it need not refuse another: by its rights, by what sits on its keys, by
+    /// its format.
+    pub(crate) fn is_about_the_queue(&self) -> bool {
+        match self {
+            Self::Connection(source) => matches!(source.kind(), ErrorKind::Denied | ErrorKind::WrongType),
+            Self::NewerFormat(_) => true,
         }
     }
 }

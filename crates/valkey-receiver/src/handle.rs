@@ -69,6 +69,15 @@ impl ReceiverHandle {
     pub fn is_draining(&self) -> bool {
         self.engine.is_draining()
     }
+
+    /// The queues that cannot be served at present, each with the server's last word about it; empty when all is well.
+    ///
+    /// A right is missing, a foreign key is in the way, the server is away: the receiver goes on asking, the other queues
+    /// are served meanwhile, and a queue is gone from here with the first answer that lets it be served. Something for a
+    /// readiness probe.
+    pub fn unserved(&self) -> Vec<ReceiveError> {
+        self.engine.desks.iter().filter_map(|desk| desk.refusal()).collect()
+    }
 }
 
 // === impl EngineHandle ===

@@ -12,7 +12,7 @@ use valkey_envelope::{Codec, PayloadCodec, PayloadCodecs, QueueName};
 
 use crate::delivery::Delivery;
 use crate::desk::{Claimed, Desk};
-use crate::engine::{Engine, Rules};
+use crate::engine::{Candidate, Engine, Rules};
 use crate::error::ReceiveError;
 use crate::handle::{EngineHandle, ReceiverHandle};
 use crate::report::DrainReport;
@@ -77,10 +77,14 @@ impl ReceiverBuilder {
 
     /// Joins the queues and begins to take.
     ///
+    /// One queue that the server refuses (a right is missing, a foreign key squats on one of its keys, its format is newer)
+    /// does not keep the others from being served: it is named in a warning and by [`ReceiverHandle::unserved`], and
+    /// served as soon as the server lets it.
+    ///
     /// # Errors
-    /// [`ReceiveError`] if the settings contradict themselves, no queue is named, or a queue cannot be joined: the
-    /// server is away, refuses the credentials, or a foreign key squats on one of ours. Once started, a receiver outlives
-    /// all of that and goes on by itself when it is over.
+    /// [`ReceiveError`] if the settings contradict themselves, no queue is named, the server is away or refuses the
+    /// credentials, or none of the queues can be joined. Once started, a receiver outlives all of that and goes on by
+    /// itself when it is over.
     pub async fn start(self) -> Result<Receiver, ReceiveError> {
         let Self { connection, mut queues, settings, envelope_codec, codecs } = self;
         check(&settings)?;
@@ -132,24 +136,18 @@ async fn run_engines(
     let (report_end, ended) = watch::channel(false);
     let (report_start, started) = oneshot::channel();
     let work = async move {
-        let mut engines = Vec::with_capacity(desks.len());
-        for desk in desks.iter() {
-            match Engine::join(&connection, Arc::clone(desk), rules.clone(), channel.clone()).await {
-                Ok(engine) => engines.push(engine),
-                Err(refusal) => {
-                    let error = refusal.of(desk.queue.clone());
-                    for engine in engines {
-                        Engine::leave(engine).await;
-                    }
-                    let _ = report_start.send(Err(error));
-                    return;
-                }
+        let (engines, waiting) = match join_all(&connection, &desks, &rules, &channel).await {
+            Ok(joined) => joined,
+            Err(error) => {
+                let _ = report_start.send(Err(error));
+                return;
             }
-        }
+        };
         let _ = report_start.send(Ok(()));
         drop(channel);
-        let running: Vec<_> = engines.into_iter().map(|engine| tokio::spawn(engine.run())).collect();
-        for engine in running {
+        let running = engines.into_iter().map(|engine| tokio::spawn(engine.run()));
+        let waiting = waiting.into_iter().map(|candidate| tokio::spawn(candidate.run_when_let_in()));
+        for engine in running.chain(waiting).collect::<Vec<_>>() {
             if let Err(died) = engine.await {
                 tracing::error!(%died, "an engine has died; others reclaim what it held after its lease");
                 return;
@@ -168,6 +166,48 @@ async fn run_engines(
         .map_err(|error| ReceiveError::Thread(error.to_string()))?;
     started.await.map_err(|_| ReceiveError::Thread("it ended while starting".to_owned()))??;
     Ok(ended)
+}
+
+/// Joins each queue. Those that the server refuses wait, as long as it lets any be served.
+async fn join_all(
+    connection: &Connection,
+    desks: &[Arc<Desk>],
+    rules: &Rules,
+    channel: &(async_channel::Sender<Claimed>, async_channel::Receiver<Claimed>),
+) -> Result<(Vec<Engine>, Vec<Candidate>), ReceiveError> {
+    let (mut engines, mut refused) = (Vec::with_capacity(desks.len()), Vec::new());
+    let mut failed = None;
+    for desk in desks {
+        let joining = async {
+            let candidate = Candidate::connect(connection, Arc::clone(desk), rules.clone(), channel.clone());
+            let mut candidate = candidate.await?;
+            match candidate.join().await {
+                Ok(life) => engines.push(candidate.into_engine(life)),
+                Err(refusal) if refusal.is_about_the_queue() => refused.push((candidate, refusal)),
+                Err(failure) => return Err(failure),
+            }
+            Ok(())
+        };
+        if let Err(failure) = joining.await {
+            failed = Some(failure.of(desk.queue.clone()));
+            break;
+        }
+    }
+    if failed.is_none() && engines.is_empty() {
+        failed =
+            refused.drain(..).next().map(|(candidate, refusal)| refusal.of(candidate.desk().queue.clone()));
+    }
+    if let Some(failure) = failed {
+        for engine in engines {
+            engine.leave().await;
+        }
+        return Err(failure);
+    }
+    let waiting = refused.into_iter().map(|(candidate, refusal)| {
+        candidate.note(refusal);
+        candidate
+    });
+    Ok((engines, waiting.collect()))
 }
 
 // === impl Receiver ===

@@ -48,12 +48,17 @@ impl Engine {
                     Ok((epoch, lease)) => {
                         // Whatever kept us from renewing may have kept the others.
                         (self.epoch, self.lease, self.take_number) = (epoch, lease.after_gap(), 0);
+                        self.desk.serves();
                         break;
                     }
-                    Err(error) => tracing::warn!(queue = %self.desk.queue, %error, "cannot join again yet"),
+                    Err(refusal) => {
+                        tracing::warn!(queue = %self.desk.queue, error = %refusal, "cannot join again yet");
+                        self.desk.note_refusal(refusal.while_serving(self.desk.queue.clone()));
+                    }
                 },
                 Err(error) => {
                     tracing::warn!(queue = %self.desk.queue, %error, "cannot give back what was held yet");
+                    self.note_refusal(error);
                 }
             }
             let pause = self.backoff.next();

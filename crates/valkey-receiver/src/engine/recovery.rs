@@ -50,6 +50,7 @@ impl Engine {
                     self.lease.renew(sent, answered);
                     self.lease.hear_clock(taken.now_ms, sent, answered);
                     self.desk.learn_clock(taken.now_ms);
+                    self.desk.serves();
                 }
                 Ok(TakeReply::Fenced { known }) => {
                     self.note_fence(known);
@@ -61,6 +62,7 @@ impl Engine {
                 }
                 Err(error) => {
                     tracing::debug!(queue = %self.desk.queue, %error, "no answer yet");
+                    self.note_refusal(error);
                     continue;
                 }
             }

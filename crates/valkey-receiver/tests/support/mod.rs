@@ -1,23 +1,25 @@
 //! A queue of its own on a real server, and looks at what is in it.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod books;
+
 use std::time::Duration;
 
 use bytes::Bytes;
 use valkey_connection::{Arg, Command, Connection, ConnectionSettings, Reply, Script};
-use valkey_envelope::{DeadBody, Envelope, QueueKeys, QueueName};
+use valkey_envelope::{DeadBody, Envelope, Lane, QueueKeys, QueueName};
 use valkey_receiver::{Receiver, ReceiverSettings};
 use valkey_testkit::{TestServer, unique_name};
 
 /// Longer than anything takes that works, so a wait of this length is a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// KEYS: three lists, the delayed ones, and what each consumer has in flight (where the field `#` is no message).
+/// KEYS: five lists, the delayed ones, and what each consumer has in flight (where the field `#` is no message).
 static COUNT: Script = Script::new(
     "count",
-    "local sum = redis.call('LLEN', KEYS[1]) + redis.call('LLEN', KEYS[2]) + redis.call('LLEN', KEYS[3])
-     sum = sum + redis.call('ZCARD', KEYS[4])
-     for i = 5, #KEYS do sum = sum + math.max(redis.call('HLEN', KEYS[i]) - 1, 0) end
+    "local sum = redis.call('ZCARD', KEYS[6])
+     for i = 1, 5 do sum = sum + redis.call('LLEN', KEYS[i]) end
+     for i = 7, #KEYS do sum = sum + math.max(redis.call('HLEN', KEYS[i]) - 1, 0) end
      return sum",
 );
 
@@ -50,15 +52,20 @@ impl Bed {
             .unwrap()
     }
 
-    pub(crate) async fn push(&self, envelope: &Envelope) {
-        self.push_raw(envelope.encode().unwrap()).await;
+    /// Returns the bytes pushed.
+    pub(crate) async fn push(&self, envelope: &Envelope) -> Bytes {
+        let raw = envelope.encode().unwrap();
+        self.push_raw(raw.clone()).await;
+        raw
     }
 
     /// Payloads 1 to `count`, in this order.
-    pub(crate) async fn push_numbers(&self, count: u32) {
+    pub(crate) async fn push_numbers(&self, count: u32) -> Vec<Bytes> {
+        let mut pushed = Vec::new();
         for number in 1..=count {
-            self.push(&Envelope::new(&number).unwrap()).await;
+            pushed.push(self.push(&Envelope::new(&number).unwrap()).await);
         }
+        pushed
     }
 
     pub(crate) async fn push_raw(&self, raw: impl Into<Arg>) {
@@ -116,10 +123,11 @@ impl Bed {
 
     /// All messages of the queue but the dead ones, counted at one instant: they move while one looks.
     pub(crate) async fn held_anywhere(&self) -> i64 {
-        let mut count =
-            COUNT.call().keys([self.keys.public(), self.keys.redo(), self.keys.woken(), self.keys.delayed()]);
+        let keys = &self.keys;
+        let mut count = COUNT.call().keys([keys.public(), keys.lane(Lane::High), keys.lane(Lane::Low)]);
+        count = count.keys([keys.woken(), keys.redo(), keys.delayed()]);
         for cid in self.consumers().await {
-            count = count.key(self.keys.inflight(&cid));
+            count = count.key(keys.inflight(&cid));
         }
         self.connection.invoke(count).await.unwrap().as_int().unwrap()
     }
