@@ -20,7 +20,7 @@ use valkey_testkit::Figures;
 
 use child::{Assassin, Part, Process, Threads, heed, say};
 use ledger::Ledger;
-use support::{Bed, until};
+use support::Bed;
 
 const GOOD: u32 = 1000;
 const FEW: u32 = 300;
@@ -107,10 +107,6 @@ async fn serve(role: &str, poisons: &[u32], good: u32) -> Outcome {
             tokio::spawn(post)
         })
         .collect();
-    until("all of them", async || {
-        (ledger.finished() == good as usize && bed.dead().await.len() >= poisons.len()).then_some(())
-    })
-    .await;
     bed.until_empty().await;
     stop.cancel();
     for post in posts {
@@ -118,13 +114,18 @@ async fn serve(role: &str, poisons: &[u32], good: u32) -> Outcome {
     }
 
     let sent = u64::from(good) + poisons.len() as u64;
-    let lost = ledger.lost(good);
-    let figures = Figures::case(role).sent(sent).lost(lost.len() as u64).twice(ledger.duplicates().into());
+    let dead = bed.dead().await;
+    let poisoned: BTreeSet<u32> =
+        dead.iter().map(|dead| Envelope::decode(&dead.raw).unwrap().payload_as().unwrap()).collect();
+    let mut lost = ledger.lost(good);
+    lost.retain(|number| !poisoned.contains(number));
+    lost.extend(poisons.iter().filter(|poison| !poisoned.contains(poison)));
+    let twice = ledger.handed_out_more_than_once().len() as u64;
+    let figures = Figures::case(role).sent(sent).lost(lost.len() as u64).twice(twice);
     figures.note(format!("{} processes died", deaths.load(Ordering::SeqCst))).publish();
     assert_eq!(lost, Vec::<u32>::new());
     assert_eq!(bed.held_anywhere().await, 0);
     assert_eq!(bed.consumers().await, Vec::<String>::new());
-    let dead = bed.dead().await;
     for DeadBody { meta, .. } in &dead {
         if SURVIVED.contains(&role) {
             assert_eq!((&meta.reason, meta.crashes), (&DeadReason::MaxAttempts, 0), "{meta:?}");
@@ -135,8 +136,6 @@ async fn serve(role: &str, poisons: &[u32], good: u32) -> Outcome {
         assert_eq!(meta.attempts, 0, "a crash is no failed attempt");
         assert!(meta.crashes >= 3, "{meta:?}");
     }
-    let poisoned: BTreeSet<u32> =
-        dead.iter().map(|dead| Envelope::decode(&dead.raw).unwrap().payload_as().unwrap()).collect();
     assert_eq!(poisoned.len(), dead.len(), "each died once");
     Outcome { poisoned: poisoned.into_iter().collect(), deaths: deaths.load(Ordering::SeqCst) }
 }
@@ -162,6 +161,9 @@ async fn post(
         };
         if stopped {
             process.tell("drain").await;
+            while let Some(line) = process.hear().await {
+                ledger.read(&line);
+            }
             assert!(process.end().await.success());
             return;
         }
@@ -180,6 +182,7 @@ fn consumer_process() {
         let way = part.role.clone();
         let handler = move |message: Message| {
             let number: u32 = message.payload_as().unwrap();
+            say(format_args!("handed {number} {}", message.crashes()));
             let poison = (number > POISON).then(|| way.clone());
             if poison.as_deref() == Some("kill") {
                 assassin.lock().unwrap().strike();

@@ -10,6 +10,7 @@ mod ledger;
 mod rig;
 mod support;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -43,6 +44,7 @@ async fn survive(bed: &Bed, work: Duration, happens: impl AsyncFnOnce(&Sender)) 
     let fleet = Fleet::start(bed, &connection, 3, &settings(), work).await;
     let sender =
         Sender::start(bed, Connection::connect(&connection).await.unwrap(), Duration::from_millis(2));
+    let names: BTreeSet<String> = bed.consumers().await.into_iter().collect();
     happens(&sender).await;
     let (over, before) = (Instant::now(), (sender.confirmed(), fleet.ledger.finished()));
     until("the sender to go on", async || (sender.confirmed() > before.0).then_some(())).await;
@@ -50,23 +52,21 @@ async fn survive(bed: &Bed, work: Duration, happens: impl AsyncFnOnce(&Sender)) 
     let recovery = over.elapsed();
     until("more work", async || (sender.confirmed() > before.0 + 50).then_some(())).await;
     let sent = sender.stop().await;
-    until("all to be handled", async || fleet.ledger.lost(sent).is_empty().then_some(())).await;
-    Figures::new()
-        .sent(sent.into())
-        .lost(fleet.ledger.lost(sent).len() as u64)
-        .twice(fleet.ledger.duplicates().into())
-        .recovery(recovery)
-        .note("recovery from the end of the fault")
-        .publish();
     until("an empty queue", async || (bed.try_held_anywhere().await? == 0).then_some(())).await;
+    let kept_their_names = bed.consumers().await.into_iter().collect::<BTreeSet<_>>() == names;
     assert!(fleet.is_whole(), "no receiver has given up");
     let ledger = fleet.ledger.clone();
     let report = fleet.drain().await;
-    assert_eq!(ledger.lost(sent), [0; 0]);
+    let figures = sent.figures(Figures::new(), &ledger).recovery(recovery);
+    let kept = if kept_their_names { "all leases kept" } else { "leases lost" };
+    figures.note(format!("recovery from the end of the fault; {kept}; {}", sent.unknown())).publish();
+    assert_eq!(sent.lost(&ledger), [0; 0]);
     assert_eq!(ledger.most_crashes(), 0, "nobody crashed");
     assert_eq!(bed.dead().await, []);
     bed.until_clean().await;
-    eprintln!("sent {sent}, crashes 0; {report}");
+    let twice = ledger.handed_out_more_than_once();
+    assert!(!kept_their_names || twice.is_empty(), "nobody lost its lease, and twice came {twice:?}");
+    eprintln!("confirmed {}, {}, crashes 0, twice {twice:?}; {report}", sent.confirmed(), sent.unknown());
 }
 
 async fn durable(name: &str) -> Bed {

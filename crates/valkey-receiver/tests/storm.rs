@@ -76,7 +76,6 @@ async fn whatever_happens_to_consumers_the_books_balance() {
         async move { handle(&message, |line| books.read(&line)).await }
     };
     let service = tokio::spawn(receiver.serve(handler).into_future());
-    until("all of them", async || ledger.lost(count).is_empty().then_some(())).await;
     bed.until_empty().await;
     until("the end of the last leases", async || (bed.consumers().await.len() == 1).then_some(())).await;
     end.drain();

@@ -173,13 +173,11 @@ async fn on_a_slot_that_moves_under_load() {
     }
     more().await;
     let sent = sender.stop().await;
-    until("all to be handled", async || fleet.ledger.lost(sent).is_empty().then_some(())).await;
     bed.until_empty().await;
     assert!(fleet.is_whole());
     let ledger = fleet.ledger.clone();
     let report = fleet.drain().await;
-    let (lost, twice) = (ledger.lost(sent).len() as u64, ledger.duplicates());
-    Figures::new().sent(sent.into()).lost(lost).twice(twice.into()).publish();
-    eprintln!("sent {sent}, crashes {}; {report}", ledger.most_crashes());
-    assert_eq!((ledger.lost(sent).len(), ledger.most_crashes(), bed.dead().await.len()), (0, 0, 0));
+    sent.figures(Figures::new(), &ledger).note(sent.unknown()).publish();
+    eprintln!("confirmed {}, crashes {}; {report}", sent.confirmed(), ledger.most_crashes());
+    assert_eq!((sent.lost(&ledger).len(), ledger.most_crashes(), bed.dead().await.len()), (0, 0, 0));
 }

@@ -97,9 +97,9 @@ fn the_time_of_an_answer_is_advanced_and_nothing_else() {
 }
 
 struct Outcome {
-    sent: u32,
+    sent: usize,
     lost: usize,
-    twice: u32,
+    twice: usize,
     most_crashes: u32,
     dead: usize,
 }
@@ -123,22 +123,19 @@ async fn leap_under_load(name: &str, seen: bool) -> Outcome {
         assert!(moved.as_int().unwrap() >= 1);
     }
     let sent = sender.stop().await;
-    until("all of them", async || (fleet.ledger.finished() == sent as usize).then_some(())).await;
     bed.until_empty().await;
     assert!(fleet.is_whole());
     let ledger = fleet.ledger.clone();
     let _ = fleet.drain().await;
     let outcome = Outcome {
-        sent,
-        lost: ledger.lost(sent).len(),
-        twice: ledger.handed_out_again(),
+        sent: sent.confirmed(),
+        lost: sent.lost(&ledger).len(),
+        twice: ledger.handed_out_more_than_once().len(),
         most_crashes: ledger.most_crashes(),
         dead: bed.dead().await.len(),
     };
-    Figures::case(if seen { "the answers tell of it" } else { "only the deadlines do" })
-        .sent(sent.into())
-        .lost(outcome.lost as u64)
-        .twice(outcome.twice.into())
+    let case = Figures::case(if seen { "the answers tell of it" } else { "only the deadlines do" });
+    sent.figures(case, &ledger)
         .note(format!("{} leaps; highest crash count {}", 4 * scale(), outcome.most_crashes))
         .publish();
     outcome

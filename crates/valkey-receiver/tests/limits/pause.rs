@@ -60,11 +60,8 @@ async fn a_queue_paused_and_resumed_again_and_again_hands_out_nothing_meanwhile_
         listen(&mut workers, Duration::from_millis(50)).await;
     }
     futures::future::join_all(workers.into_iter().map(Worker::drain)).await;
-    let (lost, dead) = (ledger.lost(sent), bed.dead().await.len());
-    Figures::new()
-        .sent(sent.into())
-        .lost(lost.len() as u64)
-        .twice(ledger.handed_out_again().into())
+    let (lost, dead) = (sent.lost(&ledger), bed.dead().await.len());
+    sent.figures(Figures::new(), &ledger)
         .recovery(settled)
         .note(format!("{kills} kills; recovery: from the pause until nothing was in flight, lease 1 s"))
         .publish();

@@ -114,8 +114,13 @@ impl Process {
 
     /// `STOP`, `CONT` or `KILL`.
     pub(crate) async fn signal(&self, name: &str) {
-        let id = self.child.id().expect("it runs").to_string();
-        let status = Command::new("kill").args([&format!("-{name}"), &id]).status().await.unwrap();
+        Self::signal_all(std::slice::from_ref(self), name).await;
+    }
+
+    /// The same to several at once.
+    pub(crate) async fn signal_all(processes: &[Self], name: &str) {
+        let ids = processes.iter().map(|process| process.child.id().expect("it runs").to_string());
+        let status = Command::new("kill").arg(format!("-{name}")).args(ids).status().await.unwrap();
         assert!(status.success(), "kill -{name}");
     }
 

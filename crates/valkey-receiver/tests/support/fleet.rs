@@ -1,6 +1,7 @@
 //! Several receivers at work on one queue, and somebody who sends, whatever happens to the server.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use tokio::task::JoinHandle;
 use valkey_connection::{Command, Connection, ConnectionSettings};
 use valkey_envelope::Envelope;
 use valkey_receiver::{DrainReport, Message, ReceiveError, Receiver, ReceiverHandle, ReceiverSettings};
+use valkey_testkit::Figures;
 
 use crate::ledger::Ledger;
 use crate::support::{Bed, soon};
@@ -72,44 +74,96 @@ impl Fleet {
     }
 }
 
-/// Sends the numbers from 1 on until it is stopped. What it does not know to have arrived it sends again, so the queue
-/// may get a number twice, but none too few.
+/// Sends numbers from 1 on until it is stopped, each at most once: what is then handed out again was handed out again by
+/// the queue, and not sent again. A number whose send was not answered may be in the queue or not.
 pub(crate) struct Sender {
     stop: Arc<AtomicBool>,
     confirmed: Arc<AtomicU32>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Sent>,
+}
+
+/// What a sender knows in the end.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sent {
+    confirmed: BTreeSet<u32>,
+    unknown: BTreeSet<u32>,
 }
 
 impl Sender {
     pub(crate) fn start(bed: &Bed, connection: Connection, pause: Duration) -> Self {
+        Self::in_batches(bed, connection, 1, pause)
+    }
+
+    /// `batch` numbers with each push, all of which arrive or none.
+    pub(crate) fn in_batches(bed: &Bed, connection: Connection, batch: u32, pause: Duration) -> Self {
         let (stop, confirmed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
         let key = bed.keys.public().to_owned();
         let task = tokio::spawn({
             let (stop, confirmed) = (Arc::clone(&stop), Arc::clone(&confirmed));
             async move {
-                let mut number = 1_u32;
+                let mut sent = Sent::default();
+                let mut first = 1_u32;
                 while !stop.load(Ordering::Relaxed) {
-                    let raw = Envelope::new(&number).unwrap().encode().unwrap();
-                    let push = Command::new("LPUSH").key(key.as_str()).arg(raw);
-                    if connection.execute(push.timeout(Duration::from_secs(1))).await.is_ok() {
-                        confirmed.store(number, Ordering::Relaxed);
-                        number += 1;
+                    let numbers = first..first + batch;
+                    let raw = numbers.clone().map(|number| Envelope::new(&number).unwrap().encode().unwrap());
+                    let push = Command::new("LPUSH").key(key.as_str()).args(raw);
+                    match connection.execute(push.timeout(Duration::from_secs(1))).await {
+                        Ok(_) => {
+                            sent.confirmed.extend(numbers);
+                            confirmed.fetch_add(batch, Ordering::Relaxed);
+                            first += batch;
+                        }
+                        Err(error) if error.outcome_unknown() => {
+                            sent.unknown.extend(numbers);
+                            first += batch;
+                        }
+                        Err(_) => {}
                     }
                     tokio::time::sleep(pause).await;
                 }
+                sent
             }
         });
         Self { stop, confirmed, task }
     }
 
+    /// How many were confirmed so far.
     pub(crate) fn confirmed(&self) -> u32 {
         self.confirmed.load(Ordering::Relaxed)
     }
 
-    /// How many were sent.
-    pub(crate) async fn stop(self) -> u32 {
+    pub(crate) async fn stop(self) -> Sent {
         self.stop.store(true, Ordering::Relaxed);
-        self.task.await.unwrap();
-        self.confirmed.load(Ordering::Relaxed)
+        self.task.await.unwrap()
+    }
+}
+
+impl Sent {
+    /// How many were confirmed.
+    pub(crate) fn confirmed(&self) -> usize {
+        self.confirmed.len()
+    }
+
+    /// How many were sent, confirmed or not.
+    pub(crate) fn tried(&self) -> usize {
+        self.confirmed.len() + self.unknown.len()
+    }
+
+    /// Those that were confirmed and that no handler ever finished.
+    pub(crate) fn lost(&self, ledger: &Ledger) -> Vec<u32> {
+        self.confirmed.iter().copied().filter(|number| ledger.is_missing(*number)).collect()
+    }
+
+    /// What was sent, and what the ledger knows of it.
+    pub(crate) fn figures(&self, figures: Figures, ledger: &Ledger) -> Figures {
+        figures
+            .sent(self.tried() as u64)
+            .lost(self.lost(ledger).len() as u64)
+            .twice(ledger.handed_out_more_than_once().len() as u64)
+    }
+
+    /// For the note of the figures.
+    pub(crate) fn unknown(&self) -> String {
+        format!("{} sends unknown", self.unknown.len())
     }
 }

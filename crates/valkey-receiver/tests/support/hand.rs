@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use valkey_connection::{Arg, Command, Error, Reply, Script, ScriptCall};
-use valkey_envelope::Lane;
+use valkey_envelope::{Frame, Lane};
 
 use crate::support::Bed;
 
@@ -51,6 +51,18 @@ pub(crate) struct Taken {
     pub(crate) left: bool,
     pub(crate) shape: String,
     pub(crate) items: Vec<Bytes>,
+}
+
+impl Taken {
+    /// The bytes of the messages claimed, as they were pushed.
+    pub(crate) fn raws(&self) -> Vec<Bytes> {
+        let items = self.shape.chars().zip(&self.items);
+        let raw = |(kind, item): (char, &Bytes)| match Lane::from_char(kind) {
+            Some(_) => item.clone(),
+            None => Frame::decode(item.clone()).map_or_else(|_| item.clone(), |frame| frame.raw),
+        };
+        items.map(raw).collect()
+    }
 }
 
 /// What `reap.lua` answers: its word, how many went to redo, how many died, how many are left.

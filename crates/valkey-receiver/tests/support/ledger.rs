@@ -49,12 +49,6 @@ impl Ledger {
         !self.books().done.contains_key(&number)
     }
 
-    /// How many were finished in these books and in others.
-    pub(crate) fn finished_also_by(&self, other: &Self) -> u32 {
-        let done: BTreeSet<u32> = self.books().done.keys().copied().collect();
-        other.books().done.keys().filter(|number| done.contains(number)).count() as u32
-    }
-
     pub(crate) fn finished(&self) -> usize {
         self.books().done.len()
     }
@@ -70,19 +64,33 @@ impl Ledger {
         numbers.iter().filter_map(|number| books.done.get(number)).map(|times| times - 1).sum()
     }
 
-    /// How often messages were handed out once more than needed.
-    pub(crate) fn handed_out_again(&self) -> u32 {
-        let books = self.books();
+    /// The messages handed out more than once.
+    pub(crate) fn handed_out_more_than_once(&self) -> BTreeSet<u32> {
+        self.handed_out_more_than_once_with(&Self::default())
+    }
+
+    /// The same over these books and others.
+    pub(crate) fn handed_out_more_than_once_with(&self, other: &Self) -> BTreeSet<u32> {
         let mut times = BTreeMap::<u32, u32>::new();
-        for ((number, _), count) in &books.handed {
-            *times.entry(*number).or_default() += count;
+        for ledger in [self, other] {
+            for ((number, _), count) in &ledger.books().handed {
+                *times.entry(*number).or_default() += count;
+            }
         }
-        times.values().map(|count| count - 1).sum()
+        times.into_iter().filter(|(_, count)| *count > 1).map(|(number, _)| number).collect()
     }
 
     /// The messages handed out after at least one crash.
     pub(crate) fn reclaimed(&self) -> BTreeSet<u32> {
         self.books().handed.keys().filter(|(_, crashes)| *crashes > 0).map(|(number, _)| *number).collect()
+    }
+
+    /// The highest crash count each message was handed out with, of those that ever had one.
+    pub(crate) fn crashes(&self) -> BTreeMap<u32, u32> {
+        let books = self.books();
+        let crashed = books.handed.keys().copied().filter(|(_, crashes)| *crashes > 0);
+        // In the order of the crash counts of each number: the last one stays.
+        crashed.collect()
     }
 
     /// The highest crash count any message was handed out with.
