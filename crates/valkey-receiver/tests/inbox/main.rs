@@ -10,6 +10,7 @@ mod support;
 mod consumer;
 mod kills;
 mod marks;
+mod rollback;
 mod sleepers;
 mod store;
 mod writes;

@@ -30,16 +30,22 @@ async fn sleep_through(on_doubt: OnDoubt) -> (Bed, Effects, String, u32) {
         .await;
     sleeper.signal("KILL").await;
     sleeper.end().await;
-    let happened = effects.happened().await[&1];
+    let happened = effects.happened().await.get(&1).copied().unwrap_or_default();
     other.drain();
     (bed, effects, envelope.id().as_str().to_owned(), happened)
+}
+
+/// How often the effect of the one message has happened.
+fn publish(happened: u32) {
+    let figures = Figures::new().sent(1).lost(u64::from(happened == 0)).twice(u64::from(happened > 1));
+    figures.note("effects twice").publish();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_sleeps_through_its_lease_is_the_only_run_where_doubt_is_a_dead_letter() {
     let (bed, effects, _, happened) = sleep_through(OnDoubt::DeadLetter).await;
     let [dead] = <[_; 1]>::try_from(bed.dead().await).unwrap();
-    Figures::new().sent(1).lost(0).twice(u64::from(happened - 1)).publish();
+    publish(happened);
     assert_eq!(dead.meta.reason.as_str(), IN_DOUBT);
     assert_eq!((effects.begun().await[&1], happened), (1, 1));
 
@@ -56,7 +62,7 @@ async fn who_sleeps_through_its_lease_is_the_only_run_where_doubt_is_a_dead_lett
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_sleeps_through_its_lease_doubles_an_effect_where_doubt_is_run_again() {
     let (bed, effects, id, happened) = sleep_through(OnDoubt::RunAgain).await;
-    Figures::new().sent(1).lost(0).twice(u64::from(happened - 1)).note("as documented").publish();
+    publish(happened);
     assert_eq!((effects.begun().await[&1], happened), (2, 2));
     assert!(bed.dead().await.is_empty());
     let mark = ValkeyInbox::new(&bed.connection).mark(&bed.queue, &id).await.unwrap();

@@ -4,7 +4,7 @@ use valkey_connection::{Command, Connection, ConnectionSettings, Mode};
 use valkey_envelope::{Envelope, QueueName};
 use valkey_receiver::inbox::{HALF_APPLIED, Mark, ValkeyInbox, Write, Writes};
 use valkey_receiver::{Handler, Message, Outcome};
-use valkey_testkit::{TestCluster, TestServer, unique_name};
+use valkey_testkit::{Figures, TestCluster, TestServer, unique_name};
 
 use crate::support::Bed;
 
@@ -19,6 +19,19 @@ fn always(connection: &Connection, writes: Writes) -> impl Handler + use<> {
         async move { Ok::<_, Outcome>(writes) }
     };
     ValkeyInbox::new(connection).apply(decide)
+}
+
+/// What a counter says; nothing says 0.
+async fn times(connection: &Connection, counter: &str) -> i64 {
+    let count = connection.execute(Command::new("GET").key(counter)).await.unwrap();
+    if count.is_nil() { 0 } else { count.as_int().unwrap() }
+}
+
+/// How often the effect of each message has happened.
+fn publish(times: &[i64]) {
+    let (lost, twice) = (times.iter().filter(|times| **times == 0), times.iter().filter(|times| **times > 1));
+    let figures = Figures::new().sent(times.len() as u64).lost(lost.count() as u64);
+    figures.twice(twice.count() as u64).note("effects").publish();
 }
 
 #[tokio::test]
@@ -84,7 +97,9 @@ async fn a_full_server_carries_out_nothing_and_the_message_waits() {
     assert_eq!(bed.ask(Command::new("DBSIZE")).await.as_int().unwrap(), 0);
     bed.server.cli(&["CONFIG", "SET", "maxmemory", "0"]).await.unwrap();
     assert_eq!(handler.handle(message(&bed.queue, "1")).await, Outcome::Ack);
-    assert_eq!(bed.ask(Command::new("GET").key(count)).await.as_int().unwrap(), 1);
+    let happened = times(&bed.connection, &count).await;
+    publish(&[happened]);
+    assert_eq!(happened, 1);
 }
 
 #[tokio::test]
@@ -92,6 +107,7 @@ async fn on_a_cluster_keys_beside_the_queue_work_and_others_are_refused_before_a
     let cluster = TestCluster::start(3).await.unwrap();
     let settings = ConnectionSettings::from_url(&cluster.urls()[0]).unwrap().mode(Mode::Cluster);
     let connection = Connection::connect(&settings).await.unwrap();
+    let mut happened = Vec::new();
     for _ in 0..8 {
         let queue: QueueName = unique_name("inbox").parse().unwrap();
         let count = queue.keys().app("count");
@@ -105,7 +121,8 @@ async fn on_a_cluster_keys_beside_the_queue_work_and_others_are_refused_before_a
         for _ in 0..2 {
             assert_eq!(handler.handle(message(&queue, "1")).await, Outcome::Ack);
         }
-        let get = Command::new("GET").key(count.as_str());
-        assert_eq!(connection.execute(get).await.unwrap().as_int().unwrap(), 1);
+        happened.push(times(&connection, &count).await);
     }
+    publish(&happened);
+    assert_eq!(happened, [1; 8]);
 }
