@@ -21,7 +21,8 @@ Each setting comes from the last of these that names it:
 Programs read the variables of one prefix: senders `VALKEY_SENDER_`, receivers `VALKEY_RECEIVER_`. Both read the section
 `[connection]` with it, so that `VALKEY_SENDER_ADDRESS` and `VALKEY_RECEIVER_ADDRESS` may differ. The command line
 `valkit` reads all three sections with the prefix `VALKEY_`, or the one it is given with `--env-prefix`; its file is that
-of `--config`.
+of `--config`. One default is another there: `valkit send` is `bounded` unless it is told `VALKEY_BOUNDED=false`, since each
+run is a new sender, which would otherwise push before it knows of a limit.
 
 - An empty variable counts as not set.
 - Durations carry a unit: `500ms`, `30s`, `1h30m`, `1m 30s`. A bare number is refused.

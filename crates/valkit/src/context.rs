@@ -6,7 +6,7 @@ use std::{
 };
 
 use valkey_admin::Admin;
-use valkey_config::Sources;
+use valkey_config::{Origin, Sources};
 use valkey_connection::{Connection, ConnectionSettings};
 use valkey_receiver::ReceiverSettings;
 use valkey_sender::SenderSettings;
@@ -22,6 +22,8 @@ pub(crate) struct Settings {
     pub(crate) connection: ConnectionSettings,
     pub(crate) sender: SenderSettings,
     pub(crate) receiver: ReceiverSettings,
+    /// Whether `bounded` was set to what it is, by whatever source.
+    pub(crate) bounded_is_set: bool,
 }
 
 pub(crate) struct Context {
@@ -84,8 +86,9 @@ impl Context {
         for notice in &loaded.notices {
             self.hint(&format!("{notice}"));
         }
+        let bounded_is_set = !matches!(loaded.origin("sender.bounded"), None | Some(Origin::Default));
         let (connection, sender, receiver) = loaded.settings;
-        Ok(Settings { connection, sender, receiver })
+        Ok(Settings { connection, sender, receiver, bounded_is_set })
     }
 
     /// The server's URL as it may be shown: without a password.

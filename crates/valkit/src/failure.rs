@@ -111,6 +111,15 @@ impl Failure {
             Self::Admin(valkey_admin::Error::NoDeadLetter { queue, .. }) => Some(format!(
                 "a dead letter has an id of its own, which is not its message's: valkit dead ls {queue}"
             )),
+            Self::Send(SendError::Rejected { source, .. })
+                if source.kind() == ErrorKind::Denied && source.operation() == "push" =>
+            {
+                Some(
+                    "a user who may only push does without the script: VALKEY_BOUNDED=false, which may push past \
+                     the queue's limit; lanes, delays and dedup need the script"
+                        .into(),
+                )
+            }
             _ => self.connection_error().and_then(hint_at).map(str::to_owned),
         }
     }

@@ -15,6 +15,9 @@ const EXAMPLES: &str = "\
 The payload is JSON, and is wrapped into an envelope with an id and the time. With --raw the bytes are pushed as they \
 are, as a plain LPUSH would.
 
+The queue's limit (`valkit queue limit`) holds: what finds no room is not sent (VALKEY_ON_FULL: error, block or shed). To ask \
+for room takes the right to call scripts; VALKEY_BOUNDED=false does without, and, like --raw, may push past the limit.
+
 Examples:
   echo '{\"login\":\"ada\"}' | valkit send user-registrations --kind registration
   valkit send user-registrations --file users.ndjson --ndjson --priority low
@@ -105,8 +108,12 @@ struct Summary {
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
     let settings = context.settings()?;
     let connection = Connection::connect(&settings.connection).await?;
-    let mut sender =
-        Sender::builder(connection.clone(), arguments.queue.clone()).settings(&settings.sender).build();
+    let mut builder = Sender::builder(connection.clone(), arguments.queue.clone()).settings(&settings.sender);
+    // Each run is a new sender. One that does not ask for room learns of a limit with its first push, which may be its last.
+    if !settings.bounded_is_set {
+        builder = builder.bounded();
+    }
+    let mut sender = builder.build();
     if let Some(durability) = arguments.durability {
         sender = sender.with_durability(durability);
     }

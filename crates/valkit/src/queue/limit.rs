@@ -15,8 +15,9 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Limits belong to the queue and hold for all its senders and consumers together. Without options the limits in force are \
-shown. Consumers follow with their next take. Senders that ask for room with each send (BOUNDED) follow at once, others \
-within five seconds; plain LPUSH producers know of no limit. `valkit send` asks for room with VALKEY_BOUNDED=true.
+shown. Consumers follow with their next take. Senders that ask for room with each send (BOUNDED; `valkit send` is one unless \
+VALKEY_BOUNDED=false) follow at once, others within five seconds; plain LPUSH producers, and `valkit send --raw`, know of no \
+limit.
 
   --max-length     messages that may wait, ready and delayed; beyond it senders block, fail or shed (ON_FULL). Retries and
                    replays always find room

@@ -77,6 +77,46 @@ async fn many_lines_from_a_file() {
 }
 
 #[tokio::test]
+async fn each_new_send_keeps_to_the_limit_of_the_queue_unless_it_is_told_not_to_ask() {
+    let bench = Bench::new().await;
+    bench.ok(&["queue", "limit", &bench.queue, "--max-length", "2"]);
+    let send = |options: &[&str], bounded: Option<&str>, lines: &str| {
+        let mut program =
+            bench.valkit(&[&["send", &bench.queue, "--ndjson", "-o", "json"], options].concat());
+        program.envs(bounded.map(|bounded| ("VALKEY_BOUNDED", bounded))).write_stdin(lines).assert()
+    };
+    let partly = send(&[], None, "1\n2\n3").code(3);
+    let told: Value = serde_json::from_slice(&partly.get_output().stdout).unwrap();
+    assert_eq!((&told["sent"], &told["failed"]), (&2.into(), &1.into()), "{told}");
+    assert!(told["messages"][2]["error"].as_str().unwrap().contains("is full at 2 messages"), "{told}");
+    // Who comes later is a new sender, too. An empty variable counts as not set.
+    for bounded in [None, Some("true"), Some("")] {
+        send(&[], bounded, "4").code(1);
+    }
+    assert_eq!(bench.cli(&["LLEN", &bench.public()]).await, "2");
+    send(&[], Some("false"), "5").success();
+    send(&["--raw"], None, "6").success();
+    assert_eq!(bench.cli(&["LLEN", &bench.public()]).await, "4");
+}
+
+#[tokio::test]
+async fn a_user_who_may_only_push_is_told_how_to_send_without_the_script() {
+    let rights = "~queue:* -@all +lpush +ping +hello +client|setname";
+    let server = TestServer::builder().acl_user("producer", "secret", rights).start().await.unwrap();
+    let send = |bounded: Option<&str>| {
+        let mut program = valkit(&["send", "q"]);
+        program.env("VALKEY_URL", server.url()).envs(bounded.map(|bounded| ("VALKEY_BOUNDED", bounded)));
+        program.write_stdin("1").assert()
+    };
+    let denied = send(None).code(6);
+    let told = String::from_utf8_lossy(&denied.get_output().stderr).into_owned();
+    assert!(told.contains("producer") && told.contains("VALKEY_BOUNDED=false"), "{told}");
+    assert_eq!(server.cli(&["DBSIZE"]).await.unwrap(), "0");
+    send(Some("false")).success();
+    assert_eq!(server.cli(&["LLEN", "queue:q"]).await.unwrap(), "1");
+}
+
+#[tokio::test]
 async fn a_missing_file_is_named() {
     let bench = Bench::new().await;
     let done = bench.valkit(&["send", &bench.queue, "--file", "/does/not/exist"]).assert().code(1);
