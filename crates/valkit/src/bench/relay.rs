@@ -7,6 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use valkey_config::{CsvList, ServerUrl};
+use valkey_connection::{ConnectionSettings, Mode};
+
 use crate::failure::Failure;
 
 /// Threads that sleep, not tasks: the timers of the runtime are good to a millisecond, and that is the distance.
@@ -33,9 +36,44 @@ impl Relay {
         Ok(Self { address })
     }
 
-    /// `host:port` of the relay.
-    pub(crate) fn address(&self) -> String {
-        self.address.to_string()
+    /// Where the server is that these settings lead to, as [`start`](Self::start) takes it.
+    pub(crate) fn server(settings: &ConnectionSettings) -> Result<String, Failure> {
+        match settings.address.first() {
+            Some(url) if url.host().is_some() && settings.mode == Mode::Standalone => Ok(url.address()),
+            _ => Err(Failure::usage(
+                "distance is measured through a relay, which stands before one server",
+                "give the host and the port of a standalone server; a Unix socket has none, and the addresses that a \
+                 cluster or Sentinels name lead past the relay",
+            )),
+        }
+    }
+
+    /// The way through the relay to the server that these settings lead to: as the same user, to the same database, with
+    /// the same encryption.
+    pub(crate) fn through(&self, settings: &ConnectionSettings) -> Result<ConnectionSettings, Failure> {
+        let (host, port) = (self.address.ip().to_string(), self.address.port());
+        let mut near =
+            ServerUrl::new(&host, port).map_err(|error| Failure::Failed(format!("the relay: {error}")))?;
+        let mut settings = settings.clone();
+        if let Some(far) = settings.address.first() {
+            if let Some(username) = far.username() {
+                near = near.with_username(username);
+            }
+            if let Some(password) = far.password() {
+                near = near.with_password(password.clone());
+            }
+            if let Some(database) = far.database() {
+                near = near.with_database(database);
+            }
+            if far.is_tls() {
+                near = near.with_tls();
+            }
+            // The certificate carries the server's name, not the relay's.
+            if settings.tls_server_name.is_none() && settings.uses_tls() {
+                settings.tls_server_name = far.host().map(str::to_owned);
+            }
+        }
+        Ok(settings.address(CsvList(vec![near])))
     }
 }
 
@@ -73,7 +111,48 @@ fn deliver(due: &Receiver<(Instant, Vec<u8>)>, mut to: &TcpStream) {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use valkey_connection::{Command, Connection};
+    use valkey_testkit::TestServer;
+
     use super::*;
+
+    #[tokio::test]
+    async fn the_way_through_leads_to_the_same_user_and_database_with_the_same_encryption() {
+        for tls in [false, true] {
+            let server = TestServer::builder().acl_user("app", "s3cret", "~* &* +@all");
+            let server = if tls { server.tls() } else { server }.start().await.unwrap();
+            let settings = ConnectionSettings::from_url(&format!("{}/3", server.url())).unwrap();
+            let settings = settings.tls_ca_file(server.tls_ca_path().map(Into::into));
+            let relay = Relay::start(Relay::server(&settings).unwrap(), Duration::ZERO).unwrap();
+            let through = Connection::connect(&relay.through(&settings).unwrap()).await.unwrap();
+            assert_eq!(through.settings().uses_tls(), tls);
+            through.execute(Command::new("SET").key("k").arg("v")).await.unwrap();
+            assert_eq!(server.cli(&["-n", "3", "GET", "k"]).await.unwrap(), "v");
+            let user = through.execute(Command::new("ACL").arg("WHOAMI")).await.unwrap();
+            assert_eq!(user.into_string().unwrap(), "app");
+        }
+    }
+
+    #[test]
+    fn the_server_keeps_its_name_behind_the_relay() {
+        let relay = Relay { address: (Ipv4Addr::LOCALHOST, 1).into() };
+        let name = |settings: ConnectionSettings| relay.through(&settings).unwrap().tls_server_name;
+        let settings = |url| ConnectionSettings::from_url(url).unwrap();
+        assert_eq!(name(settings("valkeys://db.example.org")).as_deref(), Some("db.example.org"));
+        assert_eq!(name(settings("db.example.org").tls_enabled(true)).as_deref(), Some("db.example.org"));
+        let named = settings("valkeys://db.example.org").tls_server_name(Some("other".into()));
+        assert_eq!(name(named).as_deref(), Some("other"));
+        assert_eq!(name(settings("valkey://db.example.org")), None);
+    }
+
+    #[test]
+    fn a_relay_stands_before_one_server_only() {
+        let settings = |url| ConnectionSettings::from_url(url).unwrap();
+        assert_eq!(Relay::server(&settings("valkeys://u:p@[::1]:7/2")).unwrap(), "[::1]:7");
+        for elsewhere in [settings("unix:///run/valkey.sock"), settings("h").mode(Mode::Cluster)] {
+            assert!(matches!(Relay::server(&elsewhere), Err(Failure::Usage { .. })));
+        }
+    }
 
     #[test]
     fn what_goes_through_arrives_whole_and_late() {
@@ -84,7 +163,7 @@ mod tests {
             std::io::copy(&mut socket.try_clone().unwrap(), &mut socket).unwrap();
         });
         let relay = Relay::start(address, Duration::from_millis(20)).unwrap_or_else(|_| unreachable!());
-        let mut client = TcpStream::connect(relay.address()).unwrap();
+        let mut client = TcpStream::connect(relay.address).unwrap();
         let sent: Vec<u8> = (0..100_000_u32).map(|number| number as u8).collect();
         let started = Instant::now();
         client.write_all(&sent).unwrap();

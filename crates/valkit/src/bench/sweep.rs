@@ -64,20 +64,23 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     let Arguments { mut axes, messages, rounds, svg, tls_url, quick } = arguments;
     let (messages, rounds) = if quick { (2_000, 1) } else { (messages.max(10_000), rounds.max(1)) };
     let settings = context.settings()?.connection;
+    let can_be_measured = |axis: &Axis| match axis {
+        Axis::Distance => Relay::server(&settings).map(drop),
+        Axis::Encryption if tls_url.is_none() => Err(Failure::usage(
+            "encryption is measured against a second URL",
+            "name the same server's TLS port: --tls-url valkeys://host:port",
+        )),
+        _ => Ok(()),
+    };
+    if axes.is_empty() {
+        axes = Axis::ALL.into_iter().filter(|axis| can_be_measured(axis).is_ok()).collect();
+    }
+    axes.iter().try_for_each(can_be_measured)?;
     let connection = Connection::connect(&settings).await?;
     let encrypted = match &tls_url {
         Some(url) => Some(encrypted(&settings, url).await?),
         None => None,
     };
-    if axes.is_empty() {
-        axes =
-            Axis::ALL.into_iter().filter(|axis| *axis != Axis::Encryption || encrypted.is_some()).collect();
-    } else if axes.contains(&Axis::Encryption) && encrypted.is_none() {
-        return Err(Failure::usage(
-            "encryption is measured against a second URL",
-            "name the same server's TLS port: --tls-url valkeys://host:port",
-        ));
-    }
     if let Some(directory) = &svg {
         std::fs::create_dir_all(directory)
             .map_err(|error| Failure::io("making the directory of the plots", error))?;
@@ -139,23 +142,8 @@ impl Site<'_> {
 
     /// A connection through a relay.
     async fn distant(&self, round_trip: Duration) -> Result<Connection, Failure> {
-        let server = self.settings.address.first().and_then(|url| url.host().map(|_| url.address()));
-        let server = server.ok_or_else(|| {
-            Failure::usage(
-                "distance is measured through a relay, which needs a host and a port",
-                "not a Unix socket",
-            )
-        })?;
-        let relay = Relay::start(server, round_trip)?;
-        let near = ConnectionSettings::from_url(&format!("valkey://{}", relay.address()))?;
-        let mut settings = self.settings.clone().address(near.address);
-        // What the URL carried besides the address.
-        if let Some(url) = self.settings.address.first() {
-            settings = settings
-                .username(self.settings.username.clone().or_else(|| url.username().map(str::to_owned)))
-                .password(self.settings.password.clone().or_else(|| url.password().cloned()));
-        }
-        Ok(Connection::connect(&settings).await?)
+        let relay = Relay::start(Relay::server(&self.settings)?, round_trip)?;
+        Ok(Connection::connect(&relay.through(&self.settings)?).await?)
     }
 
     async fn measure(&self, lab: &Lab, axis: Axis, place: f64, curve: &Curve) -> Result<Measured, Failure> {
