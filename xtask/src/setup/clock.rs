@@ -1,11 +1,16 @@
 //! libfaketime, which tells one process a time of day of our choice: a few tests want clients whose clocks are wrong.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 
 use crate::run;
+
+/// Where it is looked for: exactly where `valkey_testkit::libfaketime` does, since what is anywhere else is of no use to the
+/// tests. Written again, because this program builds without any of our crates.
+const DIRECTORIES: [&str; 4] =
+    ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"];
 
 /// Gets it where that can be done without asking: it is a package of the distribution's own archive, a few kilobytes.
 /// Without it those tests say that they are skipped.
@@ -22,12 +27,11 @@ pub(crate) fn get() {
 }
 
 fn is_here() -> bool {
-    ["/usr/lib", "/usr/lib64", "/usr/local/lib"].into_iter().any(|directory| {
-        let holds = |directory: &Path| directory.join("faketime/libfaketime.so.1").exists();
-        let directory = Path::new(directory);
-        let below = std::fs::read_dir(directory).into_iter().flatten().flatten();
-        holds(directory) || below.into_iter().any(|entry| holds(&entry.path()))
-    })
+    DIRECTORIES.map(library).iter().any(|path| path.exists())
+}
+
+fn library(directory: &str) -> PathBuf {
+    Path::new(directory).join("faketime/libfaketime.so.1")
 }
 
 fn install() -> Result<()> {
@@ -42,4 +46,20 @@ fn install() -> Result<()> {
     let package = ["install", "-y", "--no-install-recommends", "faketime"];
     // A fresh machine has no package lists yet.
     get(&package).or_else(|_| get(&["update"]).and_then(|()| get(&package)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::workspace;
+
+    #[test]
+    fn it_is_looked_for_where_the_tests_look() {
+        let testkit = workspace::read(Path::new("crates/valkey-testkit/src/clock.rs")).unwrap();
+        let places: Vec<&str> = testkit.split('"').filter(|text| text.starts_with('/')).collect();
+        assert_eq!(places, DIRECTORIES);
+        assert!(testkit.contains("\"faketime/libfaketime.so.1\""));
+    }
 }
