@@ -10,10 +10,17 @@ use valkey_envelope::Lane;
 
 use hand::{Hand, push, server_ms};
 use support::Bed;
+use support::books::{Balance, Books};
 
 async fn control(bed: &Bed, fields: &[(&str, &str)]) {
     let pairs = fields.iter().flat_map(|(name, value)| [*name, *value]);
     bed.ask(Command::new("HSET").key(bed.keys.control()).args(pairs)).await;
+}
+
+/// Nothing is lost, nothing comes twice.
+async fn balances(books: &Books, bed: &Bed) {
+    let balance = books.publish(bed).await;
+    assert_eq!(balance, Balance { lost: 0, twice: 0, ..balance });
 }
 
 #[tokio::test]
@@ -24,8 +31,11 @@ async fn a_bound_with_a_fraction_is_cut_and_costs_no_message() {
     push(&bed, bed.keys.public(), ["n1", "n2"]).await;
     // Two are popped from one lane; half a message is then wanted from the next.
     control(&bed, &[("max_in_flight", "2.5"), ("n:gone", "nan")]).await;
+    let books = Books::of(["h1", "h2", "n1", "n2"]);
     let taken = hand.take(1, 64).await;
+    books.handed_all(taken.raws());
     assert_eq!((taken.items, taken.hold.as_str()), (vec!["h1".into(), "h2".into()], "full"));
+    balances(&books, &bed).await;
 }
 
 #[tokio::test]
@@ -37,9 +47,12 @@ async fn no_rate_asks_to_look_again_at_once_or_never() {
         let hand = Hand::join(&bed).await;
         push(&bed, bed.keys.public(), vec!["x"; 3]).await;
         control(&bed, &[("rate", rate), ("burst", burst)]).await;
+        let books = Books::of(["x"; 3]);
         let first = hand.take(1, 1).await;
         assert_eq!(first.items.len(), 1, "rate {rate}, burst {burst}");
         let second = hand.take(2, 64).await;
+        books.handed_all(first.raws().into_iter().chain(second.raws()));
+        balances(&books, &bed).await;
         match second.hold.as_str() {
             "rate" => {
                 assert!((1..=3_600_000).contains(&second.hold_ms), "rate {rate}: {} ms", second.hold_ms);
@@ -56,7 +69,10 @@ async fn an_arrival_time_from_before_the_clock_stepped_back_is_pulled_back() {
         let hand = Hand::join(&bed).await;
         push(&bed, bed.keys.public(), vec!["x"; 30]).await;
         control(&bed, &[("rate", "0.1"), ("burst", "3"), ("tat", tat)]).await;
+        let books = Books::of(["x"; 30]);
         let taken = hand.take(1, 64).await;
+        books.handed_all(taken.raws());
+        balances(&books, &bed).await;
         assert!(taken.items.len() <= 3, "tat {tat}: the burst bounds it all the same");
         assert_eq!(taken.hold, "rate");
         // Never more than a full bucket away: one every ten seconds.
@@ -71,7 +87,9 @@ async fn a_lease_that_is_no_length_gives_nobody_an_endless_one() {
         let bed = Bed::new("lease").await;
         let dead = Hand::join(&bed).await;
         push(&bed, bed.keys.public(), ["a"]).await;
-        assert_eq!(dead.take(1, 64).await.items, ["a"]);
+        let (books, taken) = (Books::of(["a"]), dead.take(1, 64).await);
+        books.handed_all(taken.raws());
+        assert_eq!(taken.items, ["a"]);
         // As after a restart of the server: whoever comes first gives everybody the longest lease.
         control(&bed, &[("lease", lease), ("run_id", "another")]).await;
         let joined = Hand::new(&bed);
@@ -91,5 +109,6 @@ async fn a_lease_that_is_no_length_gives_nobody_an_endless_one() {
         assert_eq!(joined.take(1, 0).await.expired, dead.cid, "lease {lease}");
         dead.reap(64).await;
         assert!(dead.deadline_ms().await.unwrap() < far, "lease {lease}");
+        balances(&books, &bed).await;
     }
 }

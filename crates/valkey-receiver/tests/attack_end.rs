@@ -9,6 +9,7 @@ use valkey_connection::{Command, Connection, ConnectionSettings};
 use valkey_receiver::{Receiver, SettleError};
 use valkey_testkit::{TestServer, unique_name};
 
+use support::books::Books;
 use support::{Bed, settings, soon, until};
 
 /// Five seconds to settle what is left, the same to give back the rest, and some for the machine.
@@ -20,8 +21,8 @@ async fn a_copy_that_can_never_be_made_does_not_hold_up_the_end() {
     let copies: valkey_envelope::QueueName = unique_name("copies").parse().unwrap();
     bed.ask(Command::new("SET").key(copies.keys().public()).arg("no list")).await;
     let receiver = bed.receiver(settings().dead_letter_queue(Some(copies))).await;
-    bed.push_numbers(1).await;
-    let delivery = soon("a message", receiver.recv()).await.unwrap();
+    let books = Books::of(bed.push_numbers(1).await);
+    let delivery = books.next(&receiver).await;
     let settled = tokio::spawn(delivery.dead_letter("for the test"));
     let drain_timeout = Duration::from_secs(1);
     let started = Instant::now();
@@ -34,6 +35,7 @@ async fn a_copy_that_can_never_be_made_does_not_hold_up_the_end() {
     assert_eq!(report, Err(SettleError::Stopped));
     assert!(started.elapsed() < END, "{:?}", started.elapsed());
     until("the message, given back", async || (bed.waiting().await.len() == 1).then_some(())).await;
+    assert_eq!(books.publish(&bed).await.lost, 0);
 }
 
 #[tokio::test]
@@ -50,8 +52,8 @@ async fn a_right_that_was_taken_away_does_not_hold_up_the_end() {
         .start()
         .await
         .unwrap();
-    bed.push_numbers(2).await;
-    let delivery = soon("a message", receiver.recv()).await.unwrap();
+    let books = Books::of(bed.push_numbers(2).await);
+    let delivery = books.next(&receiver).await;
     bed.ask(Command::new("ACL").arg("SETUSER").arg(&*user).arg("-hdel")).await;
     let settled = tokio::spawn(delivery.ack());
     let started = Instant::now();
@@ -59,6 +61,7 @@ async fn a_right_that_was_taken_away_does_not_hold_up_the_end() {
     assert!(started.elapsed() < END, "{:?}", started.elapsed());
     assert_eq!(settled.await.unwrap(), Err(SettleError::Stopped));
     assert_eq!(report.acked, 0, "{report}");
-    assert_eq!(bed.held_anywhere().await, 2, "nothing was settled, nothing is lost");
+    assert_eq!(books.publish(&bed).await.lost, 0);
+    assert_eq!(bed.held_anywhere().await, 2, "nothing was settled");
     bed.ask(Command::new("ACL").arg("DELUSER").arg(&*user)).await;
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use valkey_envelope::{DeadReason, Envelope, PayloadCodec, PayloadCodecs};
 use valkey_receiver::Receiver;
 
+use support::books::Books;
 use support::{Bed, settings, soon, until};
 
 #[derive(Debug)]
@@ -37,7 +38,7 @@ fn sealed(payload: &str, with: &'static str) -> Envelope {
 async fn known_codecs_are_undone_and_unknown_ones_are_dead_letters_with_the_bytes_as_pushed() {
     let bed = Bed::new("codec").await;
     let unreadable = sealed("hidden", "elsewhere").encode().unwrap();
-    bed.push(&sealed("hello", "mirror")).await;
+    let books = Books::of([bed.push(&sealed("hello", "mirror")).await, unreadable.clone()]);
     bed.push_raw(unreadable.clone()).await;
     let receiver = Receiver::builder(&bed.connection)
         .queue(bed.queue.clone())
@@ -47,10 +48,10 @@ async fn known_codecs_are_undone_and_unknown_ones_are_dead_letters_with_the_byte
         .await
         .unwrap();
 
-    let delivery = soon("the coded message", receiver.recv()).await.unwrap();
+    let delivery = books.next(&receiver).await;
     assert_eq!(delivery.message().payload_as::<String>().unwrap(), "hello");
     assert_eq!(delivery.envelope().header(PayloadCodecs::HEADER), None);
-    delivery.ack().await.unwrap();
+    books.ack(delivery).await;
 
     let dead = tokio::select! {
         delivery = receiver.recv() => panic!("{delivery:?} cannot be read"),
@@ -61,6 +62,8 @@ async fn known_codecs_are_undone_and_unknown_ones_are_dead_letters_with_the_byte
     let error = dead.meta.error.unwrap();
     assert!(error.contains("elsewhere") && !error.contains("hidden"), "{error}");
     assert!(receiver.drain().await.unwrap().is_clean());
+    let balance = books.publish(&bed).await;
+    assert_eq!((balance.lost, balance.twice), (0, 0));
 }
 
 #[tokio::test]

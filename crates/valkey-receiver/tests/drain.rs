@@ -11,8 +11,8 @@ use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot};
 use valkey_envelope::Envelope;
 use valkey_receiver::{Message, ReceiverSettings};
-use valkey_testkit::Figures;
 
+use support::books::Books;
 use support::{Bed, settings, soon, until};
 
 fn one_at_a_time() -> ReceiverSettings {
@@ -34,15 +34,20 @@ async fn push(bed: &Bed, count: u32) -> Vec<Bytes> {
 async fn what_runs_finishes_and_what_was_prefetched_goes_back_in_order() {
     let bed = Bed::new("drain").await;
     let pushed = push(&bed, 30).await;
+    let books = Books::of(pushed.clone());
     let receiver = bed.receiver(one_at_a_time()).await;
     let (started, mut starts) = mpsc::unbounded_channel();
     let (finish, stop) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let handler = {
-        let finish = Arc::clone(&finish);
+        let (finish, books) = (Arc::clone(&finish), books.clone());
         move |message: Message| {
             started.send(message.raw().clone()).unwrap();
-            let finish = Arc::clone(&finish);
-            async move { finish.notified().await }
+            books.handed(message.raw());
+            let (finish, books) = (Arc::clone(&finish), books.clone());
+            async move {
+                finish.notified().await;
+                books.finished(message.raw());
+            }
         }
     };
     let signal = Arc::clone(&stop);
@@ -56,8 +61,8 @@ async fn what_runs_finishes_and_what_was_prefetched_goes_back_in_order() {
     assert!(!service.is_finished(), "the running handler is waited for");
     finish.notify_one();
     let report = soon("the end", service).await.unwrap().unwrap();
-    let lost = 30_u64.saturating_sub(report.acked + bed.waiting().await.len() as u64);
-    Figures::new().sent(30).lost(lost).twice(0).publish();
+    let balance = books.publish(&bed).await;
+    assert_eq!((balance.lost, balance.twice), (0, 0));
     assert_eq!((report.acked, report.handed_back, report.aborted), (1, 29, 0), "{report}");
     assert!(report.is_clean());
     assert!(starts.try_recv().is_err(), "nothing was started after the wish to stop");
@@ -71,12 +76,14 @@ async fn what_runs_finishes_and_what_was_prefetched_goes_back_in_order() {
 #[tokio::test]
 async fn a_handler_that_outlasts_the_drain_is_dropped_and_its_message_goes_back_uncounted() {
     let bed = Bed::new("drain-timeout").await;
-    push(&bed, 1).await;
+    let books = Books::of(push(&bed, 1).await);
     let receiver = bed.receiver(one_at_a_time().drain_timeout(Duration::from_millis(100))).await;
     let (started, starts) = oneshot::channel();
     let started = std::sync::Mutex::new(Some(started));
     let stop = receiver.handle();
-    let handler = move |_: Message| {
+    let seen = books.clone();
+    let handler = move |message: Message| {
+        seen.handed(message.raw());
         let _ = started.lock().unwrap().take().unwrap().send(());
         std::future::pending::<()>()
     };
@@ -88,22 +95,25 @@ async fn a_handler_that_outlasts_the_drain_is_dropped_and_its_message_goes_back_
     assert!(!report.is_clean());
 
     let again = bed.receiver(settings()).await;
-    let delivery = soon("the message again", again.recv()).await.unwrap();
+    let delivery = books.next(&again).await;
     assert_eq!((delivery.attempt(), delivery.crashes()), (1, 0));
-    delivery.ack().await.unwrap();
-    Figures::new().sent(1).lost(0).twice(1).publish();
+    books.ack(delivery).await;
     let _ = again.drain().await.unwrap();
+    let balance = books.publish(&bed).await;
+    assert_eq!((balance.lost, balance.twice), (0, 1), "its first run was dropped");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_handler_that_blocks_its_thread_does_not_hold_up_the_end() {
     let bed = Bed::new("drain-blocked").await;
-    push(&bed, 1).await;
+    let books = Books::of(push(&bed, 1).await);
     let receiver = bed.receiver(one_at_a_time().drain_timeout(Duration::from_millis(100))).await;
     let (started, mut starts) = mpsc::unbounded_channel();
     let stop = receiver.handle();
     let blocked = Duration::from_secs(4);
-    let handler = move |_: Message| {
+    let seen = books.clone();
+    let handler = move |message: Message| {
+        seen.handed(message.raw());
         started.send(()).unwrap();
         async move { std::thread::sleep(blocked) }
     };
@@ -114,7 +124,8 @@ async fn a_handler_that_blocks_its_thread_does_not_hold_up_the_end() {
     let report = soon("the end", service).await.unwrap().unwrap();
     assert!(wish.elapsed() < blocked, "{:?}", wish.elapsed());
     assert_eq!((report.acked, report.handed_back, report.aborted), (0, 1, 1), "{report}");
-    assert_eq!(bed.ready().await, 1);
+    let balance = books.publish(&bed).await;
+    assert_eq!((balance.lost, balance.twice, bed.ready().await), (0, 0, 1));
 }
 
 #[tokio::test]

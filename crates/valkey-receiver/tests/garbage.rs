@@ -17,6 +17,7 @@ use valkey_receiver::{ReceiverSettings, telemetry};
 use valkey_testkit::TestServer;
 
 use rig::bed_on;
+use support::books::Books;
 use support::{Bed, settings, soon, until};
 
 const MEGA: usize = 1 << 20;
@@ -55,13 +56,14 @@ async fn garbage_is_kept_as_the_bytes_it_was_and_the_loop_lives_on() {
     let bed = Bed::new("garbage").await;
     let receiver = bed.receiver(settings()).await;
     let garbage = garbage();
+    let books = Books::of(garbage.iter().map(|(_, raw)| raw.clone()));
     for (_, raw) in &garbage {
         bed.push_raw(raw.clone()).await;
     }
-    bed.push(&Envelope::new("a message").unwrap()).await;
-    let delivery = soon("the message behind it", receiver.recv()).await.unwrap();
+    books.sent([bed.push(&Envelope::new("a message").unwrap()).await]);
+    let delivery = books.next(&receiver).await;
     assert_eq!(delivery.message().payload_as::<String>().unwrap(), "a message");
-    delivery.ack().await.unwrap();
+    books.ack(delivery).await;
 
     let dead = bed.until_dead(garbage.len()).await;
     for (what, raw) in &garbage {
@@ -72,6 +74,8 @@ async fn garbage_is_kept_as_the_bytes_it_was_and_the_loop_lives_on() {
         assert!(letter.meta.error.is_some(), "{what}");
     }
     let report = soon("the end", receiver.drain()).await.unwrap();
+    let balance = books.publish(&bed).await;
+    assert_eq!((balance.lost, balance.twice), (0, 0));
     assert_eq!((report.acked, report.dead as usize), (1, garbage.len()), "{report}");
 
     let mut counted = BTreeMap::new();
@@ -95,13 +99,16 @@ async fn a_heap_of_huge_messages_is_taken_in_slices() {
     const COUNT: usize = 64;
     let bed = bed_on(TestServer::start().await.unwrap(), "huge").await;
     let raw = Bytes::from(vec![b'x'; 5_000_000]);
+    let books = Books::default();
     for _ in 0..COUNT {
         bed.push_raw(raw.clone()).await;
+        books.sent([raw.clone()]);
     }
-    bed.push_numbers(1).await;
+    books.sent(bed.push_numbers(1).await);
     let receiver = bed.receiver(ReceiverSettings::default()).await;
     // What cannot be read is seen to by whoever asks for the next message.
-    soon("the small one behind them", receiver.recv()).await.unwrap().ack().await.unwrap();
+    let small = books.next(&receiver).await;
+    books.ack(small).await;
     until("all of them to be dead", async || {
         (bed.ask(Command::new("ZCARD").key(bed.keys.dead())).await.as_int()
             == i64::try_from(COUNT).map_err(|_| unreachable!()))
@@ -118,5 +125,7 @@ async fn a_heap_of_huge_messages_is_taken_in_slices() {
     assert_eq!(takes.values().sum::<usize>(), COUNT);
     assert!(takes.values().all(|count| *count <= 8), "{takes:?}");
     let report = soon("the end", receiver.drain()).await.unwrap();
+    let balance = books.publish(&bed).await;
+    assert_eq!((balance.lost, balance.twice), (0, 0));
     assert_eq!((report.acked, report.dead), (1, COUNT as u64), "{report}");
 }

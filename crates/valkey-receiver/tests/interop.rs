@@ -12,6 +12,7 @@ use valkey_connection::Command;
 use valkey_envelope::{DeadReason, Envelope};
 use valkey_receiver::{Message, Outcome, Receiver, ReceiverSettings};
 
+use support::books::Books;
 use support::{Bed, settings, soon, until};
 
 /// What two Go producers in the field write: the payload inline, and as `[]byte`, which Go writes in base64.
@@ -30,9 +31,14 @@ async fn brpop(bed: &Bed) -> Option<Vec<u8>> {
 }
 
 async fn payload(receiver: &Receiver) -> serde_json::Value {
-    let delivery = soon("a message", receiver.recv()).await.unwrap();
+    payload_of(receiver, &Books::default()).await
+}
+
+/// The same, and it stands in the books.
+async fn payload_of(receiver: &Receiver, books: &Books) -> serde_json::Value {
+    let delivery = books.next(receiver).await;
     let payload = delivery.envelope().payload_as().unwrap();
-    delivery.ack().await.unwrap();
+    books.ack(delivery).await;
     payload
 }
 
@@ -107,8 +113,8 @@ async fn a_list_that_its_producer_lets_expire_survives_a_consumer_whose_hands_ar
     let settings =
         ReceiverSettings::default().prefetch(NonZeroUsize::MIN).max_concurrent_messages(NonZeroUsize::MIN);
     let receiver = bed.receiver(settings).await;
-    bed.push_numbers(20).await;
-    let held = soon("a message", receiver.recv()).await.unwrap();
+    let books = Books::of(bed.push_numbers(20).await);
+    let held = books.next(&receiver).await;
     until("full hands", async || (bed.held_anywhere().await - bed.ready().await == 2).then_some(())).await;
     // It has nothing to do now for as long as the lease lets it.
     bed.server.cli(&["EXPIRE", bed.keys.public(), "2"]).await.unwrap();
@@ -118,23 +124,27 @@ async fn a_list_that_its_producer_lets_expire_survives_a_consumer_whose_hands_ar
         (left == -1).then_some(())
     })
     .await;
-    held.ack().await.unwrap();
+    books.ack(held).await;
     for number in 2..=20 {
-        assert_eq!(payload(&receiver).await, json!(number));
+        assert_eq!(payload_of(&receiver, &books).await, json!(number));
     }
+    let balance = books.publish(&bed).await;
+    assert_eq!((balance.lost, balance.twice), (0, 0));
     bed.until_empty().await;
 }
 
 #[tokio::test]
 async fn an_idle_consumer_is_no_danger_to_an_expiring_list() {
     let bed = Bed::new("expires-idle").await;
-    let receiver = bed.receiver(settings()).await;
+    let (receiver, books) = (bed.receiver(settings()).await, Books::default());
     // As producers do it: push, then set the time on the key, which may be gone by then.
     for number in 0..20 {
-        bed.push(&Envelope::new(&number).unwrap()).await;
+        books.sent([bed.push(&Envelope::new(&number).unwrap()).await]);
         bed.ask(Command::new("EXPIRE").key(bed.keys.public()).arg("1")).await;
-        assert_eq!(payload(&receiver).await, json!(number));
+        assert_eq!(payload_of(&receiver, &books).await, json!(number));
     }
+    let balance = books.publish(&bed).await;
+    assert_eq!((balance.lost, balance.twice), (0, 0));
 }
 
 #[tokio::test]

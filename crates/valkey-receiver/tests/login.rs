@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use valkey_connection::{Connection, ConnectionSettings, ErrorKind};
 use valkey_receiver::{ReceiveError, Receiver, ReceiverBuilder, ReceiverSettings};
-use valkey_testkit::{Figures, TestServer, unique_name};
+use valkey_testkit::{TestServer, unique_name};
 
+use support::books::Books;
 use support::{Bed, soon};
 
 struct SecretFile(PathBuf);
@@ -63,6 +64,7 @@ fn join_error(error: ReceiveError) -> valkey_connection::Error {
 async fn a_wrong_password_names_the_user_and_never_itself() {
     log::keep();
     let bed = bed("login", "canary-right", "~* &* +@all").await;
+    let books = Books::of(bed.push_numbers(1).await);
     let file = SecretFile::new("canary-right");
     let connection = Connection::connect(&settings(&bed).password_file(Some(file.0.clone()))).await.unwrap();
     file.write("canary-wrong");
@@ -70,6 +72,7 @@ async fn a_wrong_password_names_the_user_and_never_itself() {
     let (text, debug) = (error.to_string(), format!("{error:?}"));
     assert!(text.contains("user `app`") && text.contains(bed.queue.as_str()), "{text}");
     assert!(text.contains("WRONGPASS"), "{text}");
+    assert_eq!(books.publish(&bed).await.lost, 0);
     assert_eq!(join_error(error).kind(), ErrorKind::Auth);
     assert!(!text.contains("canary") && !debug.contains("canary"), "{text} {debug}");
     assert_eq!(log::lines_with(&["canary-"]), [""; 0]);
@@ -82,8 +85,8 @@ async fn a_password_that_is_rotated_is_learnt_without_a_restart() {
     let file = SecretFile::new("canary-first");
     let connection = Connection::connect(&settings(&bed).password_file(Some(file.0.clone()))).await.unwrap();
     let receiver = receiver(&connection, &bed).start().await.unwrap();
-    bed.push_numbers(1).await;
-    let held = soon("a message", receiver.recv()).await.unwrap();
+    let books = Books::of(bed.push_numbers(1).await);
+    let held = books.next(&receiver).await;
 
     // The server is told first, and throws everybody out; the lease ends before the file follows.
     bed.server.cli(&["ACL", "SETUSER", "app", "resetpass", ">canary-second"]).await.unwrap();
@@ -91,19 +94,23 @@ async fn a_password_that_is_rotated_is_learnt_without_a_restart() {
     soon("the end of the lease", held.lease_lost().cancelled()).await;
     log::until_line(&["WARN", bed.queue.as_str(), "user `app`"]).await;
     file.write("canary-second");
-    let again = soon("the message again", receiver.recv()).await.unwrap();
+    let again = books.next(&receiver).await;
     assert_eq!((again.attempt(), again.crashes()), (1, 0));
-    again.ack().await.unwrap();
+    books.ack(again).await;
 
     // Now the file first, and nobody is thrown out: who is in stays in.
     bed.server.cli(&["ACL", "SETUSER", "app", ">canary-third", "<canary-second"]).await.unwrap();
     file.write("canary-third");
-    bed.push_numbers(1).await;
-    soon("another message", receiver.recv()).await.unwrap().ack().await.unwrap();
+    books.sent(bed.push_numbers(1).await);
+    let another = books.next(&receiver).await;
+    books.ack(another).await;
     bed.server.cli(&["CLIENT", "KILL", "USER", "app"]).await.unwrap();
-    bed.push_numbers(1).await;
-    soon("a third message", receiver.recv()).await.unwrap().ack().await.unwrap();
+    books.sent(bed.push_numbers(1).await);
+    let third = books.next(&receiver).await;
+    books.ack(third).await;
     let _ = soon("the end", receiver.drain()).await.unwrap();
+    let balance = books.publish(&bed).await;
+    assert_eq!((balance.lost, balance.twice), (0, 1), "what was held");
     assert_eq!(log::lines_with(&["canary-"]), [""; 0]);
 }
 
@@ -113,22 +120,21 @@ async fn a_user_that_is_deleted_and_made_again_costs_no_message() {
     let bed = bed("deleted", "canary-pw", "~* &* +@all").await;
     let connection = Connection::connect(&settings(&bed).password(Some("canary-pw".into()))).await.unwrap();
     let receiver = receiver(&connection, &bed).start().await.unwrap();
-    bed.push_numbers(2).await;
-    let held = soon("a message", receiver.recv()).await.unwrap();
+    let books = Books::of(bed.push_numbers(2).await);
+    let held = books.next(&receiver).await;
 
     // Its connections end with it, and nobody comes in under its name.
     bed.server.cli(&["ACL", "DELUSER", "app"]).await.unwrap();
     soon("the end of the lease", held.lease_lost().cancelled()).await;
     log::until_line(&["WARN", bed.queue.as_str(), "user `app`"]).await;
     bed.server.cli(&["ACL", "SETUSER", "app", "on", ">canary-pw", "~*", "&*", "+@all"]).await.unwrap();
-    let mut acked = 0;
     for _ in 0..2 {
-        let delivery = soon("a message again", receiver.recv()).await.unwrap();
+        let delivery = books.next(&receiver).await;
         assert_eq!((delivery.attempt(), delivery.crashes()), (1, 0));
-        delivery.ack().await.unwrap();
-        acked += 1;
+        books.ack(delivery).await;
     }
-    Figures::new().sent(2).lost(2 - acked).twice(1).publish();
+    let balance = books.publish(&bed).await;
+    assert_eq!((balance.lost, balance.twice), (0, 1), "what was held");
     bed.until_empty().await;
     let _ = soon("the end", receiver.drain()).await.unwrap();
     assert_eq!(log::lines_with(&["canary-"]), [""; 0]);
@@ -170,7 +176,7 @@ const DISPENSABLE: &[&str] = &["blmove", "client", "expire", "hincrby", "spublis
 #[tokio::test]
 async fn a_permission_that_is_missing_is_named_at_the_start() {
     let bed = bed("missing", "pw", "~* &* +@all").await;
-    bed.push_numbers(3).await;
+    let books = Books::of(bed.push_numbers(3).await);
     for command in NEEDED {
         bed.server.cli(&["ACL", "SETUSER", "app", "+@all", &format!("-{command}")]).await.unwrap();
         let connection = Connection::connect(&settings(&bed).password(Some("pw".into()))).await.unwrap();
@@ -180,6 +186,7 @@ async fn a_permission_that_is_missing_is_named_at_the_start() {
         let text = error.to_string();
         assert!(text.contains("user `app`") && text.contains(&format!("'{command}'")), "{command}: {text}");
     }
+    assert_eq!(books.publish(&bed).await.lost, 0);
     assert_eq!(bed.ready().await, 3, "nothing was touched");
 }
 
@@ -189,30 +196,31 @@ async fn a_permission_that_is_taken_away_costs_no_message() {
     let bed = bed("revoked", "pw", "~* &* +@all").await;
     let connection = Connection::connect(&settings(&bed).password(Some("pw".into()))).await.unwrap();
     let receiver = receiver(&connection, &bed).start().await.unwrap();
+    let books = Books::default();
     for command in NEEDED {
-        bed.push_numbers(2).await;
-        let held = [
-            soon("a message", receiver.recv()).await.unwrap(),
-            soon("a message", receiver.recv()).await.unwrap(),
-        ];
+        books.sent(bed.push_numbers(2).await);
+        let held = [books.next(&receiver).await, books.next(&receiver).await];
         bed.server.cli(&["ACL", "SETUSER", "app", "+@all", &format!("-{command}")]).await.unwrap();
-        bed.push_numbers(2).await;
+        books.sent(bed.push_numbers(2).await);
         let [first, second] = held;
+        books.wanted_again(second.raw());
         let back = async {
             tokio::time::sleep(Duration::from_millis(300)).await;
             bed.server.cli(&["ACL", "SETUSER", "app", "+@all"]).await.unwrap();
         };
-        let settles = async { tokio::join!(first.ack(), second.nack(Some(Duration::from_millis(1)), None)) };
+        let settles =
+            async { tokio::join!(books.try_ack(first), second.nack(Some(Duration::from_millis(1)), None)) };
         let (settled, ()) = soon("the settles", async { tokio::join!(settles, back) }).await;
         let mut left = 3 + u32::from(settled.0.is_err());
         while left > 0 {
-            let delivery = soon(command, receiver.recv()).await.unwrap();
+            let delivery = books.next(&receiver).await;
             assert_eq!(delivery.crashes(), 0, "{command}");
-            left -= u32::from(delivery.ack().await.is_ok());
+            left -= u32::from(books.try_ack(delivery).await.is_ok());
         }
         bed.until_empty().await;
     }
     let _ = soon("the end", receiver.drain()).await.unwrap();
+    assert_eq!(books.publish(&bed).await.lost, 0);
 }
 
 #[tokio::test]

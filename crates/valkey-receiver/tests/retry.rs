@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use valkey_envelope::{DeadReason, Envelope};
 use valkey_receiver::{DrainReport, Handler, Message, Outcome, ReceiverSettings};
 
+use support::books::Books;
 use support::{Bed, settings, soon};
 
 /// Serves `handler` until the queue is empty.
@@ -46,8 +47,15 @@ async fn the_last_attempt_leads_to_the_dead_letters_with_its_story() {
     let bed = Bed::new("retry-last").await;
     let raw = Envelope::new("hello").unwrap().encode().unwrap();
     bed.push_raw(raw.clone()).await;
-    let handler = |message: Message| async move { Err::<(), _>(format!("failure {}", message.attempt())) };
+    let books = Books::of([raw.clone()]);
+    let seen = books.clone();
+    let handler = move |message: Message| {
+        seen.handed(message.raw());
+        async move { Err::<(), _>(format!("failure {}", message.attempt())) }
+    };
     let report = serve_all(&bed, settings().max_retries(2), handler).await;
+    let balance = books.publish(&bed).await;
+    assert_eq!((balance.lost, balance.twice), (0, 1), "it was tried again");
     assert_eq!((report.acked, report.retried, report.dead), (0, 2, 1), "{report}");
     let [dead] = bed.dead().await.try_into().unwrap();
     assert_eq!(dead.raw, raw, "attempts are never written into the message");

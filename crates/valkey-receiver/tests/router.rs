@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use valkey_envelope::{DeadReason, Envelope};
 use valkey_receiver::{Message, Outcome, Router};
 
+use support::books::Books;
 use support::{Bed, settings, soon};
 
 #[derive(Deserialize, Serialize)]
@@ -73,6 +74,7 @@ async fn what_no_handler_can_take_is_kept_as_it_came() {
     let no_route = Envelope::new(&1).unwrap().with_kind("unheard-of").encode().unwrap();
     bed.push_raw(wrong_type.clone()).await;
     bed.push_raw(no_route.clone()).await;
+    let books = Books::of([wrong_type.clone(), no_route.clone()]);
 
     let receiver = bed.receiver(settings()).await;
     let stop = receiver.handle();
@@ -90,4 +92,5 @@ async fn what_no_handler_can_take_is_kept_as_it_came() {
     assert_eq!(unroutable.meta.error.as_deref(), Some("no route for messages of the kind `unheard-of`"));
     stop.drain();
     assert_eq!(soon("the end", service).await.unwrap().unwrap().dead, 2);
+    assert_eq!(books.publish(&bed).await.lost, 0);
 }

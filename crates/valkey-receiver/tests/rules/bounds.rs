@@ -7,6 +7,7 @@ use bytes::Bytes;
 use valkey_connection::Command;
 
 use crate::hand::{Answer, Hand, Settling, push};
+use crate::support::books::Books;
 use crate::support::{Bed, settings, soon, until};
 
 async fn control(bed: &Bed, fields: &[(&str, &str)]) {
@@ -19,15 +20,22 @@ async fn a_paused_queue_hands_out_nothing_and_settles_all_the_same() {
     let bed = Bed::new("paused").await;
     let hand = Hand::join(&bed).await;
     push(&bed, bed.keys.public(), ["a", "b"]).await;
-    assert_eq!(hand.take(1, 1).await.items, ["a"]);
+    let (books, taken) = (Books::of(["a", "b"]), hand.take(1, 1).await);
+    books.handed_all(taken.raws());
+    assert_eq!(taken.items, ["a"]);
     control(&bed, &[("paused", "1")]).await;
     let Answer::Ok(taken) = hand.settle(2, 64, &Settling { acks: &["1-1"], ..Settling::default() }).await
     else {
         panic!()
     };
     assert_eq!((taken.acked, taken.items.len(), taken.hold.as_str()), (1, 0, "paused"));
+    books.finished(&"a".into());
     control(&bed, &[("paused", "0")]).await;
-    assert_eq!(hand.take(3, 64).await.items, ["b"]);
+    let taken = hand.take(3, 64).await;
+    books.handed_all(taken.raws());
+    assert_eq!(taken.items, ["b"]);
+    let balance = books.publish(&bed).await;
+    assert_eq!((balance.lost, balance.twice), (0, 0));
 }
 
 #[tokio::test]
@@ -52,7 +60,7 @@ async fn a_paused_queue_is_left_alone_and_served_again_when_resumed() {
 async fn a_rate_is_kept_over_all_consumers() {
     let bed = Bed::new("rate").await;
     control(&bed, &[("rate", "100"), ("burst", "10")]).await;
-    bed.push_numbers(200).await;
+    let books = Books::of(bed.push_numbers(200).await);
     let started = Instant::now();
     let mut receivers = Vec::new();
     for _ in 0..3 {
@@ -63,11 +71,15 @@ async fn a_rate_is_kept_over_all_consumers() {
         let next = futures::future::select_all(receivers.iter().map(|receiver| Box::pin(receiver.recv())));
         if let Ok((delivery, ..)) = tokio::time::timeout(Duration::from_millis(50), next).await {
             got += 1;
-            delivery.unwrap().ack().await.unwrap();
+            let delivery = delivery.unwrap();
+            books.handed(delivery.raw());
+            books.ack(delivery).await;
         }
     }
     let most = 10 + (started.elapsed().as_millis() / 10) as u32 + 1;
     assert!((11..=most).contains(&got), "{got} of at most {most}");
+    let balance = books.publish(&bed).await;
+    assert_eq!((balance.lost, balance.twice), (0, 0));
 }
 
 #[tokio::test]
@@ -88,7 +100,7 @@ async fn the_bound_on_messages_in_flight_is_never_exceeded() {
     const CAP: i64 = 5;
     let bed = Bed::new("cap").await;
     control(&bed, &[("max_in_flight", "5")]).await;
-    bed.push_numbers(60).await;
+    let books = Books::of(bed.push_numbers(60).await);
     let mut receivers = Vec::new();
     for _ in 0..3 {
         receivers.push(bed.receiver(settings()).await);
@@ -102,10 +114,13 @@ async fn the_bound_on_messages_in_flight_is_never_exceeded() {
         assert!(held <= CAP, "{held} in flight");
         most = most.max(held);
         seen.insert(delivery.envelope().payload_as::<u32>().unwrap());
-        delivery.ack().await.unwrap();
+        books.handed(delivery.raw());
+        books.ack(delivery).await;
     }
     assert!(most > 1, "more than one at a time");
     bed.until_empty().await;
+    let balance = books.publish(&bed).await;
+    assert_eq!((balance.lost, balance.twice), (0, 0));
 }
 
 #[tokio::test]
@@ -143,17 +158,19 @@ async fn a_list_that_was_told_to_expire_does_not() {
     let bed = Bed::new("expire").await;
     let hand = Hand::join(&bed).await;
     push(&bed, bed.keys.public(), ["a", "b"]).await;
+    let books = Books::of(["a", "b"]);
     bed.ask(Command::new("EXPIRE").key(bed.keys.public()).arg("1")).await;
     hand.take(1, 0).await;
     assert_eq!(bed.ask(Command::new("TTL").key(bed.keys.public())).await.as_int().unwrap(), -1);
 
     // A consumer whose hands are full takes nothing, and still keeps the rest alive.
     let receiver = bed.receiver(settings().prefetch(1.try_into().unwrap())).await;
-    bed.push_numbers(20).await;
+    books.sent(bed.push_numbers(20).await);
     bed.ask(Command::new("EXPIRE").key(bed.keys.public()).arg("2")).await;
     until("a list without an end", async || {
         (bed.ask(Command::new("TTL").key(bed.keys.public())).await.as_int().unwrap() == -1).then_some(())
     })
     .await;
-    drop(receiver);
+    let _ = receiver.drain().await.unwrap();
+    assert_eq!(books.publish(&bed).await.lost, 0);
 }

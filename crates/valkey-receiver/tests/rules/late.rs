@@ -9,6 +9,7 @@ use valkey_receiver::{Delivery, Receiver, SettleError};
 use valkey_testkit::{Cut, CutOutcome, FaultProxy};
 
 use crate::hand::{Answer, Hand, Settling, TAKE, dump, push};
+use crate::support::books::Books;
 use crate::support::{Bed, settings, soon};
 
 #[tokio::test]
@@ -51,7 +52,7 @@ async fn a_lost_answer_is_asked_for_again_without_waiting_for_the_lease() {
     let bed = Bed::new("lost-answer").await;
     // So that the server knows the script, and the first take is the one that is cut.
     assert_eq!(Hand::join(&bed).await.take(1, 0).await.shape, "");
-    bed.push_numbers(5).await;
+    let books = Books::of(bed.push_numbers(5).await);
     let proxy = FaultProxy::start(&bed.server.address()).await.unwrap();
     let through = ConnectionSettings::from_url(&format!("valkey://{}", proxy.address())).unwrap();
     let connection = Connection::connect(&through).await.unwrap();
@@ -63,16 +64,16 @@ async fn a_lost_answer_is_asked_for_again_without_waiting_for_the_lease() {
     assert!(matches!(soon("the cut", cut.wait()).await, CutOutcome::Cut { .. }));
     let mut deliveries = Vec::new();
     for number in 1..=5_u32 {
-        let delivery = soon("a message", receiver.recv()).await.unwrap();
+        let delivery = books.next(&receiver).await;
         assert_eq!(delivery.envelope().payload_as::<u32>().unwrap(), number);
         assert_eq!((delivery.attempt(), delivery.crashes()), (1, 0));
         deliveries.push(delivery);
     }
-    for settled in join_all(deliveries.into_iter().map(Delivery::ack)).await {
-        settled.unwrap();
-    }
+    join_all(deliveries.into_iter().map(|delivery| books.ack(delivery))).await;
     bed.until_empty().await;
     let report = receiver.drain().await.unwrap();
+    let balance = books.publish(&bed).await;
+    assert_eq!((balance.lost, balance.twice), (0, 0));
     assert_eq!((report.acked, report.handed_back), (5, 0), "{report}");
 }
 
@@ -109,25 +110,34 @@ async fn after_a_lost_answer_nothing_is_fetched_that_is_here_already() {
 #[tokio::test]
 async fn a_short_count_makes_its_whole_group_uncertain_and_no_other() {
     let bed = Bed::new("short").await;
-    bed.push_numbers(5).await;
+    let books = Books::of(bed.push_numbers(5).await);
     let receiver = bed.receiver(settings()).await;
     let mut deliveries = Vec::new();
     for _ in 0..5 {
-        deliveries.push(soon("a message", receiver.recv()).await.unwrap());
+        deliveries.push(books.next(&receiver).await);
     }
     let [consumer] = bed.consumers().await.try_into().unwrap();
     let inflight = bed.keys.inflight(&consumer);
     bed.ask(Command::new("HDEL").key(inflight.as_str()).arg("1-2")).await;
-    let retried =
-        deliveries.split_off(3).into_iter().map(|delivery| delivery.nack(Some(Duration::ZERO), None));
-    let acked = deliveries.into_iter().map(Delivery::ack);
+    let retried = deliveries.split_off(3).into_iter().map(|delivery| {
+        books.wanted_again(delivery.raw());
+        delivery.nack(Some(Duration::ZERO), None)
+    });
+    // Handled they are, whatever becomes of their acks.
+    let acked = deliveries.into_iter().map(|delivery| {
+        books.finished(delivery.raw());
+        delivery.ack()
+    });
     let (acked, retried) = futures::join!(join_all(acked), join_all(retried));
     assert_eq!(acked, [Err(SettleError::Uncertain); 3]);
     assert_eq!(retried, [Ok(()); 2]);
     for _ in 0..2 {
-        soon("a message again", receiver.recv()).await.unwrap().ack().await.unwrap();
+        let again = books.next(&receiver).await;
+        books.ack(again).await;
     }
     bed.until_empty().await;
     let report = receiver.drain().await.unwrap();
+    let balance = books.publish(&bed).await;
+    assert_eq!((balance.lost, balance.twice), (0, 0));
     assert_eq!((report.acked, report.retried, report.uncertain), (2, 2, 3), "{report}");
 }

@@ -8,7 +8,8 @@ use valkey_envelope::Envelope;
 use valkey_receiver::Receiver;
 use valkey_testkit::FaultProxy;
 
-use crate::support::{Bed, settings, soon, until};
+use crate::support::books::Books;
+use crate::support::{Bed, settings, until};
 
 /// What a parked consumer leaves that dies with the message in its hands.
 static OUTLIVED: Script = Script::new(
@@ -32,12 +33,16 @@ async fn what_an_outlived_park_has_moved_is_found_by_an_idle_consumer() {
     let raw = Envelope::new("x").unwrap().encode().unwrap();
     let outlived = OUTLIVED.call().keys([bed.keys.public(), bed.keys.woken()]).arg(raw.clone());
     bed.connection.invoke(outlived).await.unwrap();
+    let books = Books::of([raw.clone()]);
     // Nothing wakes it: no push, no bell. A park lasts a second at most.
     let found = tokio::time::timeout(Duration::from_secs(2), receiver.recv()).await;
     let delivery = found.expect("within two seconds").unwrap();
     assert_eq!(delivery.raw(), &raw);
-    delivery.ack().await.unwrap();
+    books.handed(&raw);
+    books.ack(delivery).await;
     bed.until_empty().await;
+    let balance = books.publish(&bed).await;
+    assert_eq!((balance.lost, balance.twice), (0, 0));
 }
 
 #[tokio::test]
@@ -54,13 +59,16 @@ async fn a_park_whose_client_has_died_loses_nothing() {
     })
     .await;
     proxy.stall_replies();
-    bed.push_numbers(1).await;
+    let books = Books::of(bed.push_numbers(1).await);
     park.abort();
     proxy.drop_connections();
 
     let receiver = bed.receiver(settings()).await;
-    soon("the message", receiver.recv()).await.unwrap().ack().await.unwrap();
+    let delivery = books.next(&receiver).await;
+    books.ack(delivery).await;
     bed.until_empty().await;
+    let balance = books.publish(&bed).await;
+    assert_eq!((balance.lost, balance.twice), (0, 0));
 }
 
 #[tokio::test]
@@ -71,24 +79,26 @@ async fn pushes_while_the_connection_of_a_parked_consumer_dies_all_arrive() {
     let connection = through(&proxy).await;
     let receiver =
         Receiver::builder(&connection).queue(bed.queue.clone()).settings(settings()).start().await.unwrap();
-    let mut arrived = BTreeSet::new();
+    let (mut arrived, books) = (BTreeSet::new(), Books::default());
     for number in 1..=COUNT {
         let envelope = Envelope::new(&number).unwrap();
         let cut = async {
             tokio::time::sleep(Duration::from_micros(u64::from(number % 10) * 200)).await;
             proxy.drop_connections();
         };
-        tokio::join!(bed.push(&envelope), cut);
+        let (raw, ()) = tokio::join!(bed.push(&envelope), cut);
+        books.sent([raw]);
         while !arrived.contains(&number) {
-            let delivery = soon("the message", receiver.recv()).await.unwrap();
+            let delivery = books.next(&receiver).await;
             assert_eq!(delivery.crashes(), 0, "a lost connection is no crash");
             arrived.insert(delivery.envelope().payload_as::<u32>().unwrap());
             // Sent or not: it comes again, or not.
-            let _ = soon("an answer", delivery.ack()).await;
+            let _ = books.try_ack(delivery).await;
         }
     }
     bed.until_empty().await;
     let _ = receiver.drain().await.unwrap();
+    assert_eq!(books.publish(&bed).await.lost, 0);
     assert_eq!(arrived.len(), COUNT as usize);
     assert!(bed.dead().await.is_empty());
 }

@@ -7,6 +7,7 @@ use valkey_connection::Command;
 
 use crate::hand::{Answer, Hand, MAX_CRASHES, Settling, dump, list, push, server_ms};
 use crate::support::Bed;
+use crate::support::books::Books;
 
 /// A consumer that holds `count` messages and whose lease is over.
 async fn dead_with(bed: &Bed, count: usize) -> Hand<'_> {
@@ -22,6 +23,7 @@ async fn a_zombie_half_reaped_claims_and_settles_nothing() {
     let bed = Bed::new("half").await;
     let zombie = dead_with(&bed, 5).await;
     push(&bed, bed.keys.public(), ["next"]).await;
+    let books = Books::of(["m1", "m2", "m3", "m4", "m5", "next"]);
     assert_eq!(zombie.reap(1).await, ("reaped".to_owned(), 1, 0, 4));
     assert_eq!(zombie.deadline_ms().await, Some(0), "fenced for good");
 
@@ -44,6 +46,7 @@ async fn a_zombie_half_reaped_claims_and_settles_nothing() {
     assert_eq!(zombie.settle(3, 64, &settling).await, Answer::Fenced, "also when nothing is left of it");
     assert_eq!(zombie.reap(256).await, ("gone".to_owned(), 0, 0, 0));
     assert!(!dump(&bed).await.contains_key(&zombie.inflight()));
+    assert_eq!(books.publish(&bed).await.lost, 0);
 }
 
 #[tokio::test]
@@ -72,6 +75,8 @@ async fn the_last_of_a_crowd_is_no_loner() {
     assert_eq!((dead.meta.attempts, dead.meta.crashes), (4, MAX_CRASHES));
     assert_eq!(dead.meta.lane, Some(valkey_envelope::Lane::High));
     assert_eq!(dead.meta.consumer.as_deref(), Some(loner.cid.as_str()));
+    // One m4 is in redo, the other among the dead.
+    assert_eq!(Books::of(["m1", "m2", "m3", "m4", "m4"]).publish(&bed).await.lost, 0);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use valkey_envelope::Lane;
 
 use crate::hand::{Hand, Settling, dump, push};
 use crate::support::Bed;
+use crate::support::books::{Balance, Books};
 
 /// A queue with something in every place, and a consumer that holds four messages.
 async fn full(bed: &Bed) -> Hand<'_> {
@@ -23,6 +24,7 @@ async fn full(bed: &Bed) -> Hand<'_> {
 
 /// Puts a squatter on each of `keys` in turn and expects `call` to name it and to change nothing.
 async fn each(what: &str, keys: &[&str], call: impl AsyncFn(&Hand<'_>) -> Result<(), Error>) {
+    let mut sum = Balance { sent: 0, lost: 0, twice: 0 };
     for (number, _) in keys.iter().enumerate() {
         let bed = Bed::new("squat").await;
         let hand = full(&bed).await;
@@ -44,13 +46,20 @@ async fn each(what: &str, keys: &[&str], call: impl AsyncFn(&Hand<'_>) -> Result
         for squatter in [Command::new("SET").key(key), Command::new("SADD").key(key)] {
             bed.ask(Command::new("DEL").key(key)).await;
             bed.ask(squatter.arg("squat")).await;
+            // What the squatter has driven out is not the script's doing.
+            let there = bed.census().await.into_iter().flat_map(|(raw, count)| vec![raw; count as usize]);
+            let books = Books::of(there);
             let before = dump(&bed).await;
             let error = call(&hand).await.expect_err(key);
             assert_eq!(error.kind(), ErrorKind::WrongType, "{what} on {key}: {error}");
             assert!(error.to_string().contains(key), "{what} on {key} does not name it: {error}");
+            let balance = books.balance(&[&bed]).await;
+            sum = Balance { sent: sum.sent + balance.sent, lost: sum.lost + balance.lost, ..sum };
             assert_eq!(dump(&bed).await, before, "{what} left a trace beside {key}");
         }
     }
+    sum.figures().publish();
+    assert_eq!(sum.lost, 0);
 }
 
 const PLACES: [&str; 11] = [
