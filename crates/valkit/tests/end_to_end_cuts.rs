@@ -9,10 +9,9 @@ use tokio::task::JoinSet;
 use valkey_connection::{Command, Connection, ConnectionSettings};
 use valkey_envelope::{Envelope, QueueName};
 use valkey_receiver::{Receiver, ReceiverSettings};
-use valkey_sender::Sender;
-use valkey_testkit::{Cut, FaultProxy, Figures, TestServer, unique_name};
+use valkey_sender::{Receipt, SendError, Sender};
+use valkey_testkit::{Cut, FaultProxy, Figures, TestServer, soon, unique_name};
 
-const PATIENCE: Duration = Duration::from_secs(20);
 /// So long that its end heals nothing here.
 const LEASE: Duration = Duration::from_mins(2);
 const WORKERS: usize = 6;
@@ -30,10 +29,6 @@ async fn connect(address: &str) -> Connection {
     let settings = ConnectionSettings::from_url(&format!("valkey://{address}")).unwrap();
     // A breaker that opened would keep the rest of the sends from being cut.
     Connection::connect(&settings.pool_size(1).breaker_failures(u32::MAX)).await.unwrap()
-}
-
-async fn soon<F: Future>(what: &str, future: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }
 
 impl Ends {
@@ -93,12 +88,37 @@ async fn arrivals(ends: &Ends, receiver: &Receiver) -> BTreeMap<String, usize> {
     arrived
 }
 
-/// How many sends had which answer.
+/// How many sends had which answer, and what came of them.
 #[derive(Debug, Default)]
 struct Answers {
     confirmed: usize,
     unknown: usize,
     refused: usize,
+    /// Confirmed, and never came.
+    lost: usize,
+    /// Came more than once.
+    twice: usize,
+    /// Refused, and came all the same.
+    false_refusals: usize,
+}
+
+impl Answers {
+    /// Holds an answer against how often its message came.
+    fn note(&mut self, result: &Result<Receipt, SendError>, times: usize) {
+        match result {
+            Ok(receipt) => {
+                assert!(receipt.is_accepted(), "{receipt:?}");
+                self.confirmed += 1;
+                self.lost += usize::from(times == 0);
+            }
+            Err(error) if error.outcome_unknown() => self.unknown += 1,
+            Err(_) => {
+                self.refused += 1;
+                self.false_refusals += usize::from(times > 0);
+            }
+        }
+        self.twice += usize::from(times > 1);
+    }
 }
 
 /// Sends pairs in rounds through cuts, and holds each answer against how often the message came.
@@ -114,21 +134,7 @@ async fn pairs(worker: usize, build: fn(Connection, QueueName) -> Sender) -> Ans
         let results = soon("the sends", sender.send_all(both)).await;
         let arrived = arrivals(&ends, &receiver).await;
         for (id, result) in ids.iter().zip(results) {
-            let times = arrived.get(id).copied().unwrap_or(0);
-            match result {
-                Ok(receipt) => {
-                    assert!(receipt.is_accepted() && times == 1, "{receipt:?} came {times} times");
-                    answers.confirmed += 1;
-                }
-                Err(error) if error.outcome_unknown() => {
-                    assert!(times <= 1, "{times} times: {error}");
-                    answers.unknown += 1;
-                }
-                Err(error) => {
-                    assert_eq!(times, 0, "{error}");
-                    answers.refused += 1;
-                }
-            }
+            answers.note(&result, arrived.get(id).copied().unwrap_or(0));
         }
         ends.heal().await;
     }
@@ -144,10 +150,19 @@ async fn share(build: fn(Connection, QueueName) -> Sender) -> Answers {
         confirmed: sum.confirmed + one.confirmed,
         unknown: sum.unknown + one.unknown,
         refused: sum.refused + one.refused,
+        lost: sum.lost + one.lost,
+        twice: sum.twice + one.twice,
+        false_refusals: sum.false_refusals + one.false_refusals,
     });
-    // Each answer was held against what arrived, and a confirmed one that did not would have ended its worker.
-    let figures = Figures::new().sent((2 * WORKERS * ROUNDS) as u64).confirmed(answers.confirmed as u64);
-    figures.unknown(answers.unknown as u64).rejected(answers.refused as u64).lost(0).twice(0).publish();
+    Figures::new()
+        .sent((2 * WORKERS * ROUNDS) as u64)
+        .confirmed(answers.confirmed as u64)
+        .unknown(answers.unknown as u64)
+        .rejected(answers.refused as u64)
+        .lost(answers.lost as u64)
+        .twice(answers.twice as u64)
+        .publish();
+    assert_eq!((answers.lost, answers.twice, answers.false_refusals), (0, 0, 0), "{answers:?}");
     answers
 }
 

@@ -18,7 +18,8 @@ impl Bench {
     /// The program, pointed at the server.
     pub(crate) fn valkit(&self, arguments: &[&str]) -> Command {
         let mut command = valkit(arguments);
-        command.env("VALKEY_URL", self.server.url());
+        // No test is about how fast a server answers: what a busy machine takes long for comes all the same.
+        command.env("VALKEY_URL", self.server.url()).env("VALKEY_READ_TIMEOUT", "30s");
         command
     }
 
@@ -43,6 +44,16 @@ impl Bench {
     pub(crate) fn send_numbers(&self, count: u32) {
         let numbers: Vec<String> = (0..count).map(|i| i.to_string()).collect();
         self.valkit(&["send", &self.queue, "--ndjson"]).write_stdin(numbers.join("\n")).assert().success();
+    }
+
+    /// Messages that are in the queue, wherever, the dead ones included.
+    pub(crate) fn kept(&self) -> u64 {
+        let stats = self.json(&["queue", "show", &self.queue]);
+        let count = |value: &Value| value.as_u64().unwrap();
+        count(&stats["ready"]["total"])
+            + count(&stats["delayed"])
+            + count(&stats["in_flight"])
+            + count(&stats["dead"])
     }
 
     pub(crate) async fn cli(&self, arguments: &[&str]) -> String {

@@ -4,16 +4,18 @@
 
 use std::path::Path;
 
+use valkey_testkit::Figures;
+
 use crate::bench::Bench;
 
 const HOUR_MS: i64 = 3_600_000;
 
 /// `valkit send`, by a clock that is off.
-fn send(bench: &Bench, library: &Path, offset: &str, options: &[&str]) -> String {
+fn send(bench: &Bench, library: &Path, offset: &str, options: &[&str]) -> serde_json::Value {
     let mut program = bench.valkit(&[&["send", bench.queue.as_str(), "-o", "json"], options].concat());
     program.env("LD_PRELOAD", library).env("FAKETIME", offset).env("DONT_FAKE_MONOTONIC", "1");
     let done = program.env("VALKEY_DEDUP_WINDOW", "10m").write_stdin("1").assert().success();
-    String::from_utf8(done.get_output().stdout.clone()).unwrap()
+    serde_json::from_slice(&done.get_output().stdout).unwrap()
 }
 
 #[tokio::test]
@@ -23,11 +25,20 @@ async fn senders_whose_clocks_disagree_share_one_memory_of_ids() {
         return;
     };
     let bench = Bench::new("clocks").await;
-    for offset in ["+1h", "-1h", "+0"] {
-        send(&bench, &library, offset, &["--id", "one"]);
-    }
-    let stats = bench.admin.stats(&bench.queue).await.unwrap();
-    assert_eq!(stats.ready.total(), 1, "one id, one message");
+    let offsets = ["+1h", "-1h", "+0"];
+    let accepted: u64 = offsets
+        .map(|offset| send(&bench, &library, offset, &["--id", "one"]))
+        .iter()
+        .map(|told| told["sent"].as_u64().unwrap())
+        .sum();
+    let there = bench.admin.stats(&bench.queue).await.unwrap().ready.total();
+    Figures::new()
+        .sent(offsets.len() as u64)
+        .confirmed(accepted)
+        .lost(accepted.saturating_sub(there))
+        .twice(there.saturating_sub(1))
+        .publish();
+    assert_eq!((accepted, there), (1, 1), "one id, one message");
 }
 
 #[tokio::test]
@@ -44,6 +55,9 @@ async fn a_due_time_is_as_wrong_as_the_clock_of_its_sender() {
     // An hour behind, it is due long since, and sent to be taken at once.
     send(&bench, &library, "-1h", &["--delay", "10s"]);
     let stats = bench.admin.stats(&bench.queue).await.unwrap();
-    let taken = bench.ok(&["receive", bench.queue.as_str(), "--count", "1"]);
-    assert_eq!((stats.ready.total() + stats.delayed, taken.lines().count()), (2, 1));
+    let taken = bench.ok(&["receive", bench.queue.as_str(), "--count", "1"]).lines().count();
+    let left = bench.admin.stats(&bench.queue).await.unwrap();
+    let there = taken as u64 + left.ready.total() + left.delayed;
+    Figures::new().sent(2).lost(2_u64.saturating_sub(there)).twice(there.saturating_sub(2)).publish();
+    assert_eq!((stats.ready.total() + stats.delayed, taken, there), (2, 1, 2));
 }

@@ -2,7 +2,7 @@
 
 use valkey_connection::Command;
 use valkey_envelope::QueueName;
-use valkey_testkit::TestServer;
+use valkey_testkit::{Figures, TestServer};
 
 use crate::bench::Bench;
 
@@ -97,6 +97,14 @@ async fn a_good_name_comes_out_as_it_went_in() {
     }
     let bench = Bench::at(server, "one".parse().unwrap()).await;
     let found = bench.admin.queues(|_| ()).await.unwrap();
+    // Each queue had one message, which died and was replayed.
+    let mut there = 0;
+    for queue in &found.queues {
+        there += bench.admin.stats(queue).await.unwrap().ready.public;
+    }
+    let sent = names.len() as u64;
+    Figures::new().sent(sent).lost(sent.saturating_sub(there)).twice(there.saturating_sub(sent)).publish();
+    assert_eq!(there, sent);
     let mut expected = names.clone();
     expected.sort_unstable();
     assert_eq!(found.queues.iter().map(QueueName::as_str).collect::<Vec<_>>(), expected);

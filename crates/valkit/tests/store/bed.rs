@@ -1,15 +1,14 @@
 //! A queue on a server of its own, with a proxy before its senders and another before its receivers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
 use valkey_connection::{Command, Connection, ConnectionSettings, Reply};
-use valkey_envelope::{Envelope, Frame, InFlight, Lane, QueueKeys, QueueName};
+use valkey_envelope::{DeadBody, Envelope, Frame, InFlight, Lane, QueueKeys, QueueName};
 use valkey_testkit::{FaultProxy, TestServer, TestServerBuilder, unique_name};
 
-/// Longer than anything takes that works, so a wait of this length is a failure.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+use crate::books::Books;
 
 pub(crate) struct Bed {
     pub(crate) server: TestServer,
@@ -35,12 +34,19 @@ pub(crate) fn brisk(url: &str) -> ConnectionSettings {
     settings.read_timeout(Duration::from_secs(1)).breaker_timeout(Duration::from_millis(200))
 }
 
+/// For looks past all proxies: no test is about how fast they are, and a busy machine may take its time.
+fn unhurried(url: &str) -> ConnectionSettings {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let settings = ConnectionSettings::from_url(url).unwrap().pool_size(1).dial_timeout(PATIENCE);
+    settings.read_timeout(PATIENCE).write_timeout(PATIENCE).probe_timeout(PATIENCE)
+}
+
 impl Bed {
     pub(crate) async fn new(name: &str, server: TestServerBuilder) -> Self {
         let server = server.start().await.unwrap();
         let queue: QueueName = unique_name(name).parse().unwrap();
         Self {
-            direct: Connection::connect(&brisk(&server.url())).await.unwrap(),
+            direct: Connection::connect(&unhurried(&server.url())).await.unwrap(),
             sending: FaultProxy::start(&server.address()).await.unwrap(),
             receiving: FaultProxy::start(&server.address()).await.unwrap(),
             keys: queue.keys(),
@@ -143,6 +149,21 @@ impl Bed {
         contents
     }
 
+    /// The messages among the dead letters.
+    async fn dead(&self) -> BTreeSet<u32> {
+        let bodies = self.ask(Command::new("HVALS").key(self.keys.dead_body())).await.into_array().unwrap();
+        let raw = |body: Reply| DeadBody::decode(body.into_bytes().unwrap()).unwrap().raw;
+        bodies.into_iter().map(|body| number_of(&raw(body))).collect()
+    }
+
+    /// Confirmed, and neither handled, nor waiting, nor dead. Only of a queue at which nobody works any more: messages move
+    /// while one looks.
+    pub(crate) async fn lost(&self, books: &Books) -> BTreeSet<u32> {
+        let (there, dead) = (self.contents().await, self.dead().await);
+        let is_kept = |number: &u32| there.contains_key(number) || dead.contains(number);
+        books.missing().into_iter().filter(|number| !is_kept(number)).collect()
+    }
+
     /// The numbers whose ids are remembered.
     pub(crate) async fn remembered(&self) -> Vec<u32> {
         let mut found = Vec::new();
@@ -169,22 +190,4 @@ pub(crate) fn long(short: u32, long: u32) -> u32 {
 pub(crate) fn random(below: usize) -> usize {
     // The low half of a version 7 id is random.
     usize::try_from(uuid::Uuid::now_v7().as_u128() % (1 << 48)).unwrap() % below
-}
-
-/// Asks until there is an answer.
-pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let looking = async {
-        loop {
-            if let Some(found) = look().await {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
-}
-
-/// Waits for what a test cannot go on without.
-pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }

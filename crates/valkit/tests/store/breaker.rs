@@ -7,9 +7,10 @@ use valkey_connection::{BreakerState, Connection};
 use valkey_envelope::Envelope;
 use valkey_receiver::{Receiver, ReceiverSettings};
 use valkey_sender::{SendError, Sender};
-use valkey_testkit::{Cut, Figures, TestServer, unique_name};
+use valkey_testkit::{Cut, Figures, TestServer, soon, unique_name};
 
-use crate::bed::{Bed, brisk, soon};
+use crate::bed::{Bed, brisk};
+use crate::books::Books;
 
 const LEASE: Duration = Duration::from_secs(1);
 
@@ -43,24 +44,28 @@ async fn an_open_breaker_holds_up_neither_takes_nor_renewals() {
     let rival = rival.settings(ReceiverSettings::default().lease(LEASE)).start().await.unwrap();
     rival.handle().pause();
     let working = Sender::new(other.clone(), bed.queue.clone());
-    let mut delivered = 0_u64;
+    let books = Books::default();
     for number in 1..=3_u32 {
         assert!(working.send(envelope(number)).await.unwrap().is_accepted());
+        books.confirm(number);
         let begin = Instant::now();
         let delivery = soon("a message", receiver.recv()).await.unwrap();
-        assert_eq!(delivery.envelope().id().as_str(), number.to_string());
+        let came = delivery.envelope().id().as_str().parse().unwrap();
+        books.hand(came, delivery.crashes());
+        assert_eq!(came, number);
         assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
         sleep(2 * LEASE).await;
         assert!(!delivery.lease_lost().is_cancelled(), "the lease was renewed");
-        assert_eq!(delivery.crashes(), 0);
         soon("the settle", delivery.ack()).await.unwrap();
-        delivered += 1;
+        books.done(came);
         assert!(shared.breaker().state() == BreakerState::Open, "{:?}", shared.breaker().state());
         assert!(matches!(failing.send(envelope(2_000)).await, Err(SendError::BreakerOpen { .. })));
     }
     let report = soon("the end", receiver.drain()).await.unwrap();
-    assert!(report.is_clean() && report.acked == delivered, "{report}");
     let _ = soon("the end", rival.drain()).await.unwrap();
+    let (sent, lost, twice) = (books.confirmed(), bed.lost(&books).await, books.twice());
+    Figures::new().sent(sent.len() as u64).lost(lost.len() as u64).twice(twice.len() as u64).publish();
+    assert!(lost.is_empty() && twice.is_empty(), "lost {lost:?}, twice {twice:?}");
+    assert!(report.is_clean() && report.acked == sent.len() as u64 && books.crashes() == 0, "{report}");
     assert!(bed.contents().await.is_empty());
-    Figures::new().sent(delivered).lost(0).twice(0).publish();
 }

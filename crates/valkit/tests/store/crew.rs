@@ -12,8 +12,9 @@ use valkey_connection::Connection;
 use valkey_envelope::Envelope;
 use valkey_receiver::{DrainReport, Message, ReceiveError, Receiver, ReceiverHandle, ReceiverSettings};
 use valkey_sender::{OnFull, Sender};
+use valkey_testkit::{eventually, soon};
 
-use crate::bed::{Bed, soon, until};
+use crate::bed::Bed;
 use crate::books::Books;
 
 /// Who works, and how.
@@ -117,7 +118,8 @@ impl Crew {
     /// Lets nobody send, and waits until nobody does.
     pub(crate) async fn hold_sending(&self) {
         self.order.send_replace(Order::Wait);
-        until("the senders to wait", async || (self.busy.load(Ordering::SeqCst) == 0).then_some(())).await;
+        eventually("the senders to wait", async || (self.busy.load(Ordering::SeqCst) == 0).then_some(()))
+            .await;
     }
 
     pub(crate) fn go_on_sending(&self) {
@@ -135,7 +137,7 @@ impl Crew {
     /// Waits until so many more sends were confirmed.
     pub(crate) async fn until_confirmed(&self, more: usize) {
         let before = self.books.confirmed().len();
-        until("sends to be confirmed", async || {
+        eventually("sends to be confirmed", async || {
             (self.books.confirmed().len() >= before + more).then_some(())
         })
         .await;
@@ -144,7 +146,7 @@ impl Crew {
     /// Waits until so many more were handled.
     pub(crate) async fn until_handled(&self, more: usize) {
         let before = self.books.finished().len();
-        until("messages to be handled", async || {
+        eventually("messages to be handled", async || {
             (self.books.finished().len() >= before + more).then_some(())
         })
         .await;
@@ -158,7 +160,7 @@ impl Crew {
     /// Ends all receivers, once the queue is empty, and adds up what they did.
     pub(crate) async fn finish(mut self, bed: &Bed) -> DrainReport {
         self.stop_sending().await;
-        until("an empty queue", async || {
+        eventually("an empty queue", async || {
             bed.direct.ping().await.ok()?;
             bed.contents().await.is_empty().then_some(())
         })

@@ -49,14 +49,21 @@ async fn fill(on_full: OnFull) -> (Books, Duration, u64) {
     let recovery = eased.elapsed();
     let books = crew.books.clone();
     let report = crew.finish(&bed).await;
-    assert!(books.missing().is_empty(), "lost: {:?}", books.missing());
-    assert_eq!((books.twice().len(), report.uncertain), (0, 0), "{report}");
+    let (lost, twice) = (bed.lost(&books).await, books.twice().len());
+    let refusals = books.reasons().values().sum();
+    Figures::case(format!("{on_full:?}"))
+        .sent(books.confirmed().len() as u64)
+        .rejected(refusals)
+        .lost(lost.len() as u64)
+        .twice(twice as u64)
+        .recovery(recovery)
+        .note("50 producers")
+        .publish();
+    assert!(lost.is_empty(), "lost: {lost:?}");
+    assert_eq!((twice, report.uncertain), (0, 0), "{report}");
     assert!(books.open().is_empty(), "each was sent in the end: {:?}", books.open());
     let (keys, dead) = (bed.contents().await.len(), report.dead);
     assert_eq!((keys, dead), (0, 0));
-    let refusals = books.reasons().values().sum();
-    let figures = Figures::case(format!("{on_full:?}")).sent(books.confirmed().len() as u64).lost(0).twice(0);
-    figures.rejected(refusals).recovery(recovery).note("50 producers").publish();
     (books, recovery, refusals)
 }
 

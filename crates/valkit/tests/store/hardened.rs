@@ -5,9 +5,9 @@ use std::time::Duration;
 use valkey_connection::Connection;
 use valkey_envelope::Envelope;
 use valkey_sender::{Receipt, Sender};
-use valkey_testkit::{Figures, TestServer};
+use valkey_testkit::{Figures, TestServer, eventually};
 
-use crate::bed::{Bed, until};
+use crate::bed::Bed;
 
 const COUNT: u32 = 100;
 
@@ -20,7 +20,7 @@ async fn survivors(bed: &Bed) -> usize {
         assert!(matches!(send(number).await.unwrap(), Receipt::Sent { .. }));
     }
     bed.server.restart().await.unwrap();
-    until("the server", async || bed.direct.ping().await.ok()).await;
+    eventually("the server", async || bed.direct.ping().await.ok()).await;
     let left = bed.contents().await;
     assert_eq!(
         left.keys().copied().collect::<Vec<_>>(),
@@ -28,7 +28,7 @@ async fn survivors(bed: &Bed) -> usize {
         "messages and their ids alike"
     );
     for number in 1..=COUNT {
-        let receipt = until("a send", async || send(number).await.ok()).await;
+        let receipt = eventually("a send", async || send(number).await.ok()).await;
         assert_eq!(matches!(receipt, Receipt::Duplicate { .. }), left.contains_key(&number), "{receipt:?}");
     }
     left.len()

@@ -45,12 +45,20 @@ async fn survive(bed: Bed, course: Course<'_>, spoil: impl AsyncFn(&FaultProxy))
     crew.until_confirmed(50).await;
     let books = crew.books.clone();
     let report = crew.finish(&bed).await;
-    let doubled = books.twice().len();
+    let (lost, doubled) = (bed.lost(&books).await, books.twice().len());
     let (sent, failed) = (books.confirmed().len(), books.reasons());
     eprintln!(
         "{name}: sent {sent}, failed {failed:?}, twice {doubled}, {asked} commands, {dialled} dialled, recovery {recovery:?}; {report}"
     );
-    assert!(books.missing().is_empty(), "lost: {:?}", books.missing());
+    Figures::case(name)
+        .sent(sent as u64)
+        .unknown(books.failures("unknown"))
+        .lost(lost.len() as u64)
+        .twice(doubled as u64)
+        .recovery(recovery)
+        .note(format!("{asked} commands of two receivers in {long:?}"))
+        .publish();
+    assert!(lost.is_empty(), "lost: {lost:?}");
     assert_eq!(books.crashes(), 0, "nobody crashed");
     assert!(books.open().is_empty(), "each was sent in the end: {:?}", books.open());
     assert_eq!(bed.remembered().await.len(), sent, "each was accepted once");
@@ -61,11 +69,6 @@ async fn survive(bed: Bed, course: Course<'_>, spoil: impl AsyncFn(&FaultProxy))
             assert!(doubled <= 2 * plan.receivers * 3 * plan.handlers, "{doubled} is more than was held");
         }
     }
-    let figures = Figures::case(name).sent(sent as u64).lost(0).twice(doubled as u64).recovery(recovery);
-    figures
-        .unknown(books.failures("unknown"))
-        .note(format!("{asked} commands of two receivers in {long:?}"))
-        .publish();
 }
 
 async fn bed() -> Bed {
@@ -117,11 +120,15 @@ async fn a_server_that_stands_still_beyond_the_lease_takes_each_message_once() {
     crew.until_confirmed(50).await;
     let books = crew.books.clone();
     let report = crew.finish(&bed).await;
-    let sent = books.confirmed().len();
-    assert!(books.missing().is_empty(), "lost: {:?}", books.missing());
+    let (sent, lost) = (books.confirmed().len(), bed.lost(&books).await);
+    Figures::new()
+        .sent(sent as u64)
+        .unknown(books.failures("unknown"))
+        .lost(lost.len() as u64)
+        .twice(books.twice().len() as u64)
+        .recovery(recovery)
+        .publish();
+    assert!(lost.is_empty(), "lost: {lost:?}");
     assert_eq!(bed.remembered().await.len(), sent, "each was accepted once");
     assert!(books.open().is_empty() && books.crashes() == 0, "{report}");
-    let figures =
-        Figures::new().sent(sent as u64).lost(0).twice(books.twice().len() as u64).recovery(recovery);
-    figures.unknown(books.failures("unknown")).publish();
 }

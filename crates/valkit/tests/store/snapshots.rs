@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 use valkey_receiver::DrainReport;
-use valkey_testkit::{Figures, TestServer};
+use valkey_testkit::{Figures, TestServer, eventually};
 
-use crate::bed::{Bed, until};
+use crate::bed::Bed;
 use crate::books::Books;
 use crate::crew::{Crew, Plan};
 
@@ -31,7 +31,7 @@ async fn kill_and_go_on(bed: &Bed, crew: Crew) -> Undone {
     bed.shut().await;
     bed.server.kill().await.unwrap();
     bed.server.restart().await.unwrap();
-    until("the server", async || bed.direct.ping().await.ok()).await;
+    eventually("the server", async || bed.direct.ping().await.ok()).await;
     let (contents, known) = (bed.contents().await, bed.remembered().await);
     assert!(contents.values().all(|times| *times == 1), "each message is in one place: {contents:?}");
     assert!(contents.keys().all(|number| known.contains(number)), "no message without its id");

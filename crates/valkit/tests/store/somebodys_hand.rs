@@ -29,20 +29,19 @@ async fn survive(name: &str, happens: impl AsyncFnOnce(&Bed, &Crew)) {
     let books = crew.books.clone();
     let report = crew.finish(&bed).await;
     assert!(books.open().is_empty() && books.crashes() == 0, "{:?}", books.open());
-    let missing = books.missing();
+    let (sent, lost, twice) = (books.confirmed().len(), bed.lost(&books).await, books.twice().len());
+    eprintln!("{name}: sent {sent}, deleted {}, twice {twice}; {report}", lost.len());
+    Figures::case(name)
+        .sent(sent as u64)
+        .lost(lost.len() as u64)
+        .twice(twice as u64)
+        .recovery(recovery)
+        .note(format!("{} settles uncertain", report.uncertain))
+        .publish();
     assert!(
-        missing.iter().all(|number| books.confirmed_at(*number) < last),
+        lost.iter().all(|number| books.confirmed_at(*number) < last),
         "what was sent afterwards is there"
     );
-    eprintln!(
-        "{name}: sent {}, deleted {}, twice {}; {report}",
-        books.confirmed().len(),
-        missing.len(),
-        books.twice().len()
-    );
-    let figures = Figures::case(name).sent(books.confirmed().len() as u64).lost(missing.len() as u64);
-    let note = format!("{} settles uncertain", report.uncertain);
-    figures.twice(books.twice().len() as u64).recovery(recovery).note(note).publish();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -90,7 +89,13 @@ async fn forgotten_scripts_cost_neither_senders_nor_receivers_anything() {
     let books = crew.books.clone();
     let report = crew.finish(&bed).await;
     assert!(books.reasons().is_empty(), "no send has noticed: {:?}", books.reasons());
-    assert_eq!((books.missing().len(), books.twice().len()), (0, 0));
+    let (lost, twice) = (bed.lost(&books).await, books.twice());
+    Figures::new()
+        .sent(books.confirmed().len() as u64)
+        .lost(lost.len() as u64)
+        .twice(twice.len() as u64)
+        .note("40 times")
+        .publish();
+    assert!(lost.is_empty() && twice.is_empty(), "lost {lost:?}, twice {twice:?}");
     assert!(report.is_clean(), "{report}");
-    Figures::new().sent(books.confirmed().len() as u64).lost(0).twice(0).note("40 times").publish();
 }

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use valkey_envelope::Envelope;
 use valkey_sender::Sender;
-use valkey_testkit::{Figures, TestServer};
+use valkey_testkit::{Figures, TestServer, eventually};
 
-use crate::bed::{Bed, until};
+use crate::bed::Bed;
 use crate::crew::{Crew, Plan};
 
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,7 @@ impl Refusal {
 
     async fn snapshot(bed: &Bed, becomes: &str) {
         bed.server.cli(&["BGSAVE"]).await.unwrap();
-        until("the end of a snapshot", async || {
+        eventually("the end of a snapshot", async || {
             let info = bed.server.cli(&["INFO", "persistence"]).await.unwrap();
             info.contains(&format!("rdb_last_bgsave_status:{becomes}")).then_some(())
         })
@@ -84,21 +84,25 @@ async fn refuses(refusal: Refusal, long: Duration, lease: Duration) {
     let word = if matches!(refusal, Refusal::Misconf) { "MISCONF" } else { "NOREPLICAS" };
     assert!(said.contains(word), "{said}");
     assert_eq!(books.failures("unknown"), 0, "a refusal is clear: {:?}", books.reasons());
-    assert!(books.missing().is_empty(), "lost: {:?}", books.missing());
     assert_eq!(books.crashes(), 0, "nobody crashed");
-    let twice = books.twice().len();
+    let (lost, twice) = (bed.lost(&books).await, books.twice().len());
     eprintln!(
         "{refusal:?} for {long:?} with a lease of {lease:?}: {asked} commands, twice {twice}; {report}"
     );
+    Figures::case(format!("{word}, {long:?} of a lease of {lease:?}"))
+        .sent(books.confirmed().len() as u64)
+        .rejected(books.reasons().values().sum())
+        .lost(lost.len() as u64)
+        .twice(twice as u64)
+        .recovery(recovery)
+        .note(format!("{asked} commands of two receivers meanwhile"))
+        .publish();
+    assert!(lost.is_empty(), "lost: {lost:?}");
     if long < lease / 2 {
         assert_eq!((twice, report.uncertain), (0, 0), "what was held is kept: {report}");
     } else {
         assert!(twice <= plan.receivers * 3 * plan.handlers, "{twice} is more than was held");
     }
-    let figures = Figures::case(format!("{word}, {long:?} of a lease of {lease:?}"))
-        .sent(books.confirmed().len() as u64);
-    let figures = figures.rejected(books.reasons().values().sum()).lost(0).twice(twice as u64);
-    figures.recovery(recovery).note(format!("{asked} commands of two receivers meanwhile")).publish();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
