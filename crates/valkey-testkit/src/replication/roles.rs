@@ -70,6 +70,31 @@ impl TestReplication {
         Ok(())
     }
 
+    /// Lets the primary hand over to a replica by itself (`FAILOVER TO`): it holds back writes until the replica has all of
+    /// them, and follows it then. Returns when both say that it is done.
+    ///
+    /// The former primary follows the replica's own address, past its [`link`](Self::link); other replicas go on following
+    /// the former primary. Sentinels are not told: see [`failover_coordinated`](Self::failover_coordinated).
+    ///
+    /// # Errors
+    /// As [`TestServer::cli`](crate::TestServer::cli), if the primary refuses; [`TestkitError::Timeout`] if it does not come
+    /// to its end in a minute.
+    pub async fn hand_over(&self, replica: usize) -> Result<(), TestkitError> {
+        let old = self.primary().await?;
+        let (host, port) = self.server(replica)?.host_and_port();
+        self.servers[old].cli(&["FAILOVER", "TO", &host, &port]).await?;
+        wait(SYNC, "the primary to hand over", async || {
+            let info = ask(&self.servers[old], &["INFO", "replication"]).await.ok_or("it is silent")?;
+            let follows = field(&info, "role") == "slave" && field(&info, "master_link_status") == "up";
+            match self.primary().await {
+                Ok(primary) if follows && primary == replica => Ok(()),
+                Ok(primary) => Err(format!("server {primary} is the primary, server {old} says {info}")),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .await
+    }
+
     /// Makes a server the replica of another, for good: a restart changes nothing about it. What only it had is
     /// lost once it has synchronised.
     ///

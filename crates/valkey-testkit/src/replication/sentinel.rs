@@ -37,10 +37,24 @@ impl TestReplication {
     /// [`TestkitError::Timeout`] with the sentinel's reason: a while after another failover they refuse, and as long
     /// as they know of no replica that is up to date. [`TestkitError::Invalid`] without sentinels.
     pub async fn failover(&self) -> Result<(), TestkitError> {
+        self.begin_failover(&[]).await
+    }
+
+    /// The same, but the primary is asked to hand over, and holds back writes until the replica has all of them
+    /// (`SENTINEL FAILOVER ... COORDINATED`, from Valkey 9.0 on). Returns when it has begun.
+    ///
+    /// # Errors
+    /// As [`failover`](Self::failover).
+    pub async fn failover_coordinated(&self) -> Result<(), TestkitError> {
+        self.begin_failover(&["COORDINATED"]).await
+    }
+
+    async fn begin_failover(&self, how: &[&str]) -> Result<(), TestkitError> {
         let sentinel = self.sentinels.iter().find(|sentinel| sentinel.answers());
         let sentinel = sentinel.ok_or_else(|| TestkitError::Invalid("no sentinel runs".to_owned()))?;
+        let command = [&["SENTINEL", "FAILOVER", &self.service][..], how].concat();
         wait(READINESS, "the sentinels to begin a failover", async || {
-            let answer = sentinel.cli(&["SENTINEL", "FAILOVER", &self.service]).await;
+            let answer = sentinel.cli(&command).await;
             answer.map(drop).map_err(|error| error.to_string())
         })
         .await
