@@ -20,6 +20,7 @@ use valkey_testkit::{Figures, TestServer};
 
 use fleet::{Fleet, Sender};
 use rig::{Rig, bed_on, holding};
+use support::books::Books;
 use support::{Bed, soon, until};
 
 const LEASE: Duration = Duration::from_secs(2);
@@ -164,84 +165,103 @@ async fn a_server_that_stands_still_for_longer_than_the_lease() {
 async fn what_was_settled_stays_settled_where_the_default_user_is_off() {
     let server = TestServer::builder().default_user_off().acl_user("app", "pw", "~* &* +@all");
     let bed = bed_on(server.append_only(true).start().await.unwrap(), "hardened").await;
-    bed.push_numbers(40).await;
+    let books = Books::of(bed.push_numbers(40).await);
     let connection = Connection::connect(&brisk(bed.server)).await.unwrap();
     let receiver = Receiver::builder(&connection).queue(bed.queue.clone());
     let receiver = receiver.settings(holding(20).lease(LEASE)).start().await.unwrap();
     for _ in 0..20 {
-        soon("a message", receiver.recv()).await.unwrap().ack().await.unwrap();
+        let delivery = books.next(&receiver).await;
+        books.ack(delivery).await;
     }
     bed.server.restart().await.unwrap();
     let restarted = Instant::now();
     let mut recovery = None;
-    for number in 21..=40_u32 {
-        let delivery = soon("a message", receiver.recv()).await.unwrap();
-        assert_eq!(delivery.message().payload_as::<u32>().unwrap(), number);
-        delivery.ack().await.unwrap();
-        recovery.get_or_insert(restarted.elapsed());
-    }
-    // Each number came once and in its turn, or the loop would not have ended.
-    Figures::new().sent(40).lost(0).twice(0).recovery(recovery.unwrap()).publish();
-    assert!(soon("the end", receiver.drain()).await.unwrap().is_clean());
+    let rest = async {
+        while bed.try_held_anywhere().await != Some(0) {
+            let next = tokio::time::timeout(Duration::from_millis(50), receiver.recv());
+            if let Ok(Some(delivery)) = next.await {
+                recovery.get_or_insert(restarted.elapsed());
+                books.handed(delivery.raw());
+                books.ack(delivery).await;
+            }
+        }
+    };
+    soon("the rest", rest).await;
+    let report = soon("the end", receiver.drain()).await.unwrap();
+    let balance = books.balance(&[&bed]).await;
+    balance.figures().recovery(recovery.unwrap()).publish();
+    assert_eq!((balance.lost, balance.twice), (0, 0));
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(report.acked, 40, "{report}");
     bed.until_clean().await;
 }
 
 #[tokio::test]
 async fn a_settle_that_the_server_has_forgotten_is_delivered_again_although_its_consumer_lives() {
     let bed = bed_on(TestServer::start().await.unwrap(), "rolled-back").await;
-    bed.push_numbers(2).await;
+    let books = Books::of(bed.push_numbers(2).await);
     let receiver = bed.receiver(holding(5)).await;
-    let first = soon("a message", receiver.recv()).await.unwrap();
-    let second = soon("a message", receiver.recv()).await.unwrap();
+    let first = books.next(&receiver).await;
+    let second = books.next(&receiver).await;
     let inflight = bed.keys.inflight(&bed.consumers().await[0]);
     let settled = bed.ask(Command::new("HGET").key(inflight.as_str()).arg("1-1")).await.into_bytes().unwrap();
-    first.ack().await.unwrap();
+    books.ack(first).await;
     // As after a restart with an older state: the settled one is in flight again, and the other one was not taken yet.
     bed.ask(Command::new("HSET").key(inflight.as_str()).arg("1-1").arg(settled.clone())).await;
     bed.ask(Command::new("HDEL").key(inflight.as_str()).arg("1-2")).await;
+    // It is handled, whatever becomes of its ack.
+    books.finished(second.raw());
     assert_eq!(soon("the settle", second.ack()).await, Err(SettleError::Uncertain));
     // Also to one that has nothing to do.
     for _ in 0..2 {
-        let again = soon("the first one", receiver.recv()).await.unwrap();
+        let again = books.next(&receiver).await;
         assert_eq!((again.message().payload_as::<u32>().unwrap(), again.crashes()), (1, 0));
-        again.ack().await.unwrap();
+        books.ack(again).await;
         bed.ask(Command::new("HSET").key(inflight.as_str()).arg("1-1").arg(settled.clone())).await;
     }
-    soon("the first one", receiver.recv()).await.unwrap().ack().await.unwrap();
+    let again = books.next(&receiver).await;
+    books.ack(again).await;
     // A field of somebody else's does not keep it reading.
     bed.ask(Command::new("HSET").key(inflight.as_str()).arg("stranger").arg("x")).await;
-    bed.push_numbers(1).await;
-    soon("a new one", receiver.recv()).await.unwrap().ack().await.unwrap();
+    books.sent(bed.push_numbers(1).await);
+    let new = books.next(&receiver).await;
+    books.ack(new).await;
     bed.ask(Command::new("CONFIG").arg("RESETSTAT")).await;
     sleep(Duration::from_secs(3)).await;
     let stats = bed.server.cli(&["INFO", "commandstats"]).await.unwrap();
     let surveys = stats.lines().find(|line| line.starts_with("cmdstat_hkeys:")).unwrap_or_default();
     assert!(surveys.is_empty() || surveys.contains("calls=1,"), "{surveys}");
     let report = soon("the end", receiver.drain()).await.unwrap();
+    let balance = books.publish(&bed).await;
+    assert_eq!((balance.lost, balance.twice), (0, 1), "whose settle was undone");
     assert_eq!((report.acked, report.uncertain), (5, 1), "{report}");
 }
 
 #[tokio::test]
 async fn a_flushed_server_leaves_settles_uncertain_and_receivers_at_work() {
     let bed = bed_on(TestServer::start().await.unwrap(), "flushall").await;
-    bed.push_numbers(30).await;
+    let books = Books::of(bed.push_numbers(30).await);
     let receiver = bed.receiver(holding(5)).await;
     let mut held = Vec::new();
     for _ in 0..5 {
-        held.push(soon("a message", receiver.recv()).await.unwrap());
+        held.push(books.next(&receiver).await);
     }
     bed.server.cli(&["FLUSHALL"]).await.unwrap();
     for delivery in held {
+        // It is handled, whatever becomes of its ack.
+        books.finished(delivery.raw());
         assert_eq!(soon("the settle", delivery.ack()).await, Err(SettleError::Uncertain));
     }
-    bed.push_numbers(3).await;
+    books.sent(bed.push_numbers(3).await);
     for number in 1..=3_u32 {
-        let delivery = soon("a new message", receiver.recv()).await.unwrap();
+        let delivery = books.next(&receiver).await;
         assert_eq!(delivery.message().payload_as::<u32>().unwrap(), number);
-        delivery.ack().await.unwrap();
+        books.ack(delivery).await;
     }
     let report = soon("the end", receiver.drain()).await.unwrap();
-    Figures::new().sent(33).lost(30).note("FLUSHALL removes what waits").publish();
+    let balance = books.balance(&[&bed]).await;
+    balance.figures().note("FLUSHALL removes what waits").publish();
+    assert_eq!((balance.lost, balance.twice), (25, 0));
     assert_eq!((report.acked, report.uncertain), (3, 5), "{report}");
     bed.until_clean().await;
 }

@@ -14,6 +14,7 @@ use valkey_connection::{Command, ErrorKind};
 use valkey_envelope::{Lane, QueueKeys};
 use valkey_receiver::{Delivery, ReceiveError, ReceiverSettings, SettleError};
 
+use support::books::{Balance, Books};
 use support::{Bed, soon, until};
 
 /// Short, so that the squatter outlasts it.
@@ -69,6 +70,7 @@ async fn evict(bed: &Bed, key: &str) {
 async fn a_squatter_at_the_start_is_named_and_left_alone() {
     let bed = Bed::new("squat-start").await;
     bed.ask(Command::new("LPUSH").key(bed.keys.lane(Lane::High)).arg("waiting")).await;
+    let books = Books::of(["waiting"]);
     for key in keys(&bed.keys) {
         squat(&bed, &key).await;
         let builder = valkey_receiver::Receiver::builder(&bed.connection).queue(bed.queue.clone());
@@ -78,6 +80,7 @@ async fn a_squatter_at_the_start_is_named_and_left_alone() {
         assert_eq!((queue, source.kind()), (bed.queue.clone(), ErrorKind::WrongType), "{source}");
         evict(&bed, &key).await;
     }
+    assert_eq!(books.publish(&bed).await.lost, 0);
     assert_eq!(
         bed.ask(Command::new("LLEN").key(bed.keys.lane(Lane::High))).await.as_int().unwrap(),
         1,
@@ -88,39 +91,42 @@ async fn a_squatter_at_the_start_is_named_and_left_alone() {
 }
 
 /// Settles each in another way, and tells how it went.
-async fn settle(nth: usize, delivery: Delivery) -> (u32, Result<(), SettleError>) {
+async fn settle(nth: usize, delivery: Delivery, books: &Books) -> (u32, Result<(), SettleError>) {
     let number = delivery.message().payload_as().unwrap();
     let settled = match nth {
-        0 => delivery.ack().await,
-        1 => delivery.nack(Some(Duration::from_millis(1)), None).await,
+        0 => books.try_ack(delivery).await,
+        1 => {
+            books.wanted_again(delivery.raw());
+            delivery.nack(Some(Duration::from_millis(1)), None).await
+        }
         _ => delivery.dead_letter("for the test").await,
     };
     (number, settled)
 }
 
 /// Messages to and fro on a queue of which `key` is squatted for longer than the lease.
-async fn outlast(name: &str, key: impl Fn(&Bed, &str) -> String) {
+async fn outlast(name: &str, key: impl Fn(&Bed, &str) -> String) -> Balance {
     let bed = Bed::new(name).await;
     let other = Bed::new(name).await;
-    bed.push_numbers(20).await;
+    let books = Books::of(bed.push_numbers(20).await);
     let builder = valkey_receiver::Receiver::builder(&bed.connection);
     let builder = builder.queue(bed.queue.clone()).queue(other.queue.clone());
     let receiver = builder.settings(settings()).start().await.unwrap();
     let mut held = Vec::new();
     for _ in 0..3 {
-        held.push(soon("a message", receiver.recv()).await.unwrap());
+        held.push(books.next(&receiver).await);
     }
     let cid = bed.consumers().await.remove(0);
     let key = key(&bed, &cid);
     squat(&bed, &key).await;
 
-    let settle = join_all(held.into_iter().enumerate().map(|(nth, delivery)| settle(nth, delivery)));
+    let settle = join_all(held.into_iter().enumerate().map(|(nth, delivery)| settle(nth, delivery, &books)));
     let meanwhile = async {
         // The neighbour on the same thread lives through it.
         let started = tokio::time::Instant::now();
         while started.elapsed() < LEASE + LEASE / 2 {
-            other.push_numbers(1).await;
-            other.until_empty_beside(&receiver).await;
+            books.sent(other.push_numbers(1).await);
+            other.until_empty_beside(&receiver, &books).await;
         }
         log::until_line(&["WARN", &format!("key {key} ")]).await;
         evict(&bed, &key).await;
@@ -134,7 +140,8 @@ async fn outlast(name: &str, key: impl Fn(&Bed, &str) -> String) {
         {
             assert_eq!(delivery.crashes(), 0, "{key}");
             let number = delivery.message().payload_as().unwrap();
-            if delivery.ack().await.is_ok() {
+            books.handed(delivery.raw());
+            if books.try_ack(delivery).await.is_ok() {
                 done.insert(number);
             }
         }
@@ -144,19 +151,24 @@ async fn outlast(name: &str, key: impl Fn(&Bed, &str) -> String) {
     bed.until_empty().await;
     assert!(bed.dead().await.len() <= 1);
     let _ = soon("the end", receiver.drain()).await.unwrap();
+    let balance = books.balance(&[&bed, &other]).await;
+    assert_eq!(balance.lost, 0, "{key}");
+    balance
 }
 
 #[tokio::test]
 async fn a_squatter_at_work_is_named_and_outlasted() {
     log::keep();
     let all = (0..10).map(|nth| outlast("squat", move |bed, _| keys(&bed.keys).swap_remove(nth)));
-    join_all(all).await;
+    for balance in join_all(all).await {
+        balance.figures().publish();
+    }
 }
 
 #[tokio::test]
 async fn a_squatter_on_what_is_in_flight_is_named_and_outlasted() {
     log::keep();
-    outlast("squat-inflight", |bed, cid| bed.keys.inflight(cid)).await;
+    outlast("squat-inflight", |bed, cid| bed.keys.inflight(cid)).await.figures().publish();
 }
 
 #[tokio::test]
@@ -177,18 +189,20 @@ async fn a_squatter_on_the_counters_is_nobodys_trouble() {
 
 impl Bed {
     /// Handles what is on this queue with a receiver of several.
-    async fn until_empty_beside(&self, receiver: &valkey_receiver::Receiver) {
+    async fn until_empty_beside(&self, receiver: &valkey_receiver::Receiver, books: &Books) {
         let delivery = soon("a message of the neighbour", async {
             loop {
                 let delivery = receiver.recv().await.unwrap();
+                books.handed(delivery.raw());
                 if delivery.queue() == &self.queue {
                     break delivery;
                 }
                 // Prefetched of the squatted queue: it comes again.
+                books.wanted_again(delivery.raw());
                 tokio::spawn(delivery.snooze(Duration::from_millis(1)));
             }
         })
         .await;
-        soon("the neighbour's settle", delivery.ack()).await.unwrap();
+        books.ack(delivery).await;
     }
 }

@@ -12,10 +12,10 @@ use bytes::Bytes;
 use futures::future::join_all;
 use valkey_connection::Command;
 use valkey_receiver::{Delivery, Message, Receiver, ReceiverSettings};
-use valkey_testkit::Figures;
 
 use child::{Part, Process, heed, say};
-use support::{Bed, soon, until};
+use support::books::Books;
+use support::{Bed, until};
 
 const LEASE: Duration = Duration::from_secs(1);
 
@@ -23,14 +23,16 @@ fn settings() -> ReceiverSettings {
     ReceiverSettings::default().lease(LEASE).retry_delay(Duration::ZERO)
 }
 
-/// Starts a child that takes `count` messages at once, and holds them.
-async fn holder(bed: &Bed, role: &str, count: u32) -> Process {
-    bed.push_numbers(count).await;
+/// Starts a child that takes `count` messages at once, and holds them. The books, and the messages in their order.
+async fn holder(bed: &Bed, role: &str, count: u32) -> (Process, Books, Vec<Bytes>) {
+    let pushed = bed.push_numbers(count).await;
+    let books = Books::of(pushed.clone());
     let mut process = Process::spawn(bed, role);
-    for _ in 0..count {
+    for raw in &pushed {
         process.hear().await.unwrap();
+        books.handed(raw);
     }
-    process
+    (process, books, pushed)
 }
 
 /// What each consumer holds, but for its own count of takes.
@@ -54,10 +56,10 @@ async fn server_ms(bed: &Bed) -> i64 {
     time[0].as_int().unwrap() * 1000 + time[1].as_int().unwrap() / 1000
 }
 
-async fn receive(receiver: &Receiver, count: usize) -> Vec<Delivery> {
+async fn receive(receiver: &Receiver, count: usize, books: &Books) -> Vec<Delivery> {
     let mut deliveries = Vec::new();
     for _ in 0..count {
-        deliveries.push(soon("a delivery", receiver.recv()).await.unwrap());
+        deliveries.push(books.next(receiver).await);
     }
     deliveries
 }
@@ -65,13 +67,13 @@ async fn receive(receiver: &Receiver, count: usize) -> Vec<Delivery> {
 #[tokio::test]
 async fn a_zombie_settles_nothing_and_works_on_under_a_new_name() {
     let bed = Bed::new("stopped").await;
-    let mut zombie = holder(&bed, "hold", 10).await;
+    let (mut zombie, books, _) = holder(&bed, "hold", 10).await;
     let [first_life] = bed.consumers().await.try_into().unwrap();
     zombie.signal("STOP").await;
     let stopped_ms = server_ms(&bed).await;
 
     let heir = bed.receiver(settings()).await;
-    let taken = receive(&heir, 10).await;
+    let taken = receive(&heir, 10, &books).await;
     let recovery = Duration::from_millis((server_ms(&bed).await - stopped_ms).unsigned_abs());
     assert!(taken.iter().all(|delivery| delivery.crashes() == 1 && delivery.attempt() == 1), "{taken:?}");
     assert!(!bed.consumers().await.contains(&first_life), "reaped for good");
@@ -82,10 +84,9 @@ async fn a_zombie_settles_nothing_and_works_on_under_a_new_name() {
     zombie.tell("settle").await;
     assert_eq!(zombie.until("settled").await, vec!["LeaseLost"; 10]);
     assert_eq!(in_flight(&bed).await, held, "the heir's messages are as they were");
-    let kept = bed.held_anywhere().await.unsigned_abs();
-    let figures = Figures::new().sent(10).lost(10_u64.saturating_sub(kept)).twice(taken.len() as u64);
-    figures.recovery(recovery).publish();
-    assert_eq!(kept, 10);
+    let balance = books.balance(&[&bed]).await;
+    balance.figures().recovery(recovery).publish();
+    assert_eq!((balance.lost, balance.twice), (0, 10));
 
     for settled in join_all(taken.into_iter().map(Delivery::ack)).await {
         settled.unwrap();
@@ -105,19 +106,21 @@ async fn a_zombie_settles_nothing_and_works_on_under_a_new_name() {
 #[tokio::test]
 async fn settles_of_a_former_life_do_not_touch_the_messages_of_the_next() {
     let bed = Bed::new("stopped-twice").await;
-    let mut zombie = holder(&bed, "hold", 10).await;
+    let (mut zombie, books, _) = holder(&bed, "hold", 10).await;
     zombie.signal("STOP").await;
     let heir = bed.receiver(settings()).await;
-    for delivery in receive(&heir, 10).await {
-        delivery.ack().await.unwrap();
+    for delivery in receive(&heir, 10, &books).await {
+        books.ack(delivery).await;
     }
     let _ = heir.drain().await.unwrap();
 
     // In its second life the zombie counts its takes from one again: its old claims and its new ones share their names.
-    bed.push_numbers(10).await;
+    let pushed = bed.push_numbers(10).await;
+    books.sent(pushed.clone());
     zombie.signal("CONT").await;
-    for number in 1..=10 {
+    for (number, raw) in (1..=10).zip(&pushed) {
         assert_eq!(zombie.hear().await.unwrap(), format!("got {number} after 0"));
+        books.handed(raw);
     }
     let held = in_flight(&bed).await;
     assert_eq!(held.len(), 10);
@@ -125,21 +128,26 @@ async fn settles_of_a_former_life_do_not_touch_the_messages_of_the_next() {
     assert_eq!(zombie.until("settled").await, vec!["LeaseLost"; 10]);
     assert_eq!(in_flight(&bed).await, held, "what it holds now is as it was");
     zombie.tell("settle").await;
-    assert_eq!(zombie.until("settled").await, vec!["Ok"; 10]);
+    let settled = zombie.until("settled").await;
+    settled.iter().zip(&pushed).filter(|(word, _)| *word == "Ok").for_each(|(_, raw)| books.finished(raw));
     bed.until_empty().await;
+    let balance = books.publish(&bed).await;
+    assert_eq!((balance.lost, balance.twice), (0, 10), "what was held");
+    assert_eq!(settled, vec!["Ok"; 10]);
 }
 
 #[tokio::test]
 async fn handlers_of_a_former_life_are_dropped_and_blame_nobody() {
     let bed = Bed::new("stopped-serving").await;
-    let mut zombie = holder(&bed, "serve", 10).await;
+    let (mut zombie, books, _) = holder(&bed, "serve", 10).await;
     zombie.signal("STOP").await;
     let heir = bed.receiver(settings()).await;
-    let taken = receive(&heir, 10).await;
-    let _ = join_all(taken.into_iter().map(Delivery::ack)).await;
+    let taken = receive(&heir, 10, &books).await;
+    let _ = join_all(taken.into_iter().map(|delivery| books.try_ack(delivery))).await;
     let _ = heir.drain().await.unwrap();
     // It takes these under the same names as those it has to give up.
-    bed.push_numbers(10).await;
+    let pushed = bed.push_numbers(10).await;
+    books.sent(pushed.clone());
     zombie.signal("CONT").await;
     let mut lines = Vec::new();
     for _ in 0..20 {
@@ -150,6 +158,9 @@ async fn handlers_of_a_former_life_are_dropped_and_blame_nobody() {
     let mut expected: Vec<String> = expected.chain(vec!["dropped".to_owned(); 10]).collect();
     expected.sort_unstable();
     assert_eq!(lines, expected, "each handler of the former life is dropped, none of this one");
+    books.handed_all(pushed);
+    let balance = books.publish(&bed).await;
+    assert_eq!((balance.lost, balance.twice), (0, 10), "what was held");
     assert_eq!(in_flight(&bed).await.len(), 10);
     assert!(bed.dead().await.is_empty() && !zombie.has_ended());
 }
@@ -157,7 +168,7 @@ async fn handlers_of_a_former_life_are_dropped_and_blame_nobody() {
 #[tokio::test]
 async fn without_anybody_to_reap_it_a_sleeper_gives_back_uncounted() {
     let bed = Bed::new("stopped-alone").await;
-    let mut sleeper = holder(&bed, "hold", 10).await;
+    let (mut sleeper, books, pushed) = holder(&bed, "hold", 10).await;
     let [first_life] = bed.consumers().await.try_into().unwrap();
     sleeper.signal("STOP").await;
     let deadline = bed.ask(Command::new("ZSCORE").key(bed.keys.consumers()).arg(first_life.as_str())).await;
@@ -177,10 +188,16 @@ async fn without_anybody_to_reap_it_a_sleeper_gives_back_uncounted() {
     }
     sleeper.tell("settle 10").await;
     assert_eq!(sleeper.until("settled").await, vec!["LeaseLost"; 10]);
+    // Each of them was heard of once more.
+    books.handed_all(pushed.clone());
     sleeper.tell("settle").await;
-    assert_eq!(sleeper.until("settled").await, vec!["Ok"; 10]);
+    let settled = sleeper.until("settled").await;
+    settled.iter().zip(&pushed).filter(|(word, _)| *word == "Ok").for_each(|(_, raw)| books.finished(raw));
     assert_ne!(bed.consumers().await, [first_life]);
     bed.until_empty().await;
+    let balance = books.publish(&bed).await;
+    assert_eq!((balance.lost, balance.twice), (0, 10), "what was held");
+    assert_eq!(settled, vec!["Ok"; 10]);
 }
 
 /// The one that is stopped.

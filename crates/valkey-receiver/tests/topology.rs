@@ -17,6 +17,7 @@ use valkey_receiver::{Delivery, Receiver, ReceiverSettings};
 use valkey_testkit::{Figures, TestCluster, TestServer, unique_name};
 
 use fleet::{Fleet, Sender};
+use support::books::{Balance, Books};
 use support::{Bed, soon, until};
 
 fn settings() -> ReceiverSettings {
@@ -31,40 +32,48 @@ fn bed(server: &'static TestServer, connection: &Connection, name: &str) -> Bed 
     Bed { server, connection: connection.clone(), keys: queue.keys(), queue }
 }
 
-async fn next(receiver: &Receiver) -> (String, Delivery) {
-    let delivery = soon("a message", receiver.recv()).await.unwrap();
+async fn next(receiver: &Receiver, books: &Books) -> (String, Delivery) {
+    let delivery = books.next(receiver).await;
     (delivery.message().payload_as().unwrap(), delivery)
 }
 
 /// Everything that can become of a message, once.
-async fn suite(bed: &Bed) {
-    let say = |text: &str| Envelope::new(text).unwrap().encode().unwrap();
+async fn suite(bed: &Bed) -> Balance {
+    let books = Books::default();
+    let say = |text: &str| {
+        let raw = Envelope::new(text).unwrap().encode().unwrap();
+        books.sent([raw.clone()]);
+        raw
+    };
     let receiver = bed.receiver(settings()).await;
 
     // Sent, taken, acked; the second wakes it from a park.
     for text in ["first", "second"] {
         bed.push_raw(say(text)).await;
-        let (got, delivery) = next(&receiver).await;
+        let (got, delivery) = next(&receiver, &books).await;
         assert_eq!(got, text);
-        delivery.ack().await.unwrap();
+        books.ack(delivery).await;
     }
     // Tried again, and then given up.
     let retried = say("retried");
     bed.push_raw(retried.clone()).await;
-    let (_, delivery) = next(&receiver).await;
+    let (_, delivery) = next(&receiver, &books).await;
+    books.wanted_again(delivery.raw());
     delivery.nack(None, "once".to_owned()).await.unwrap();
-    let (got, delivery) = next(&receiver).await;
+    let (got, delivery) = next(&receiver, &books).await;
     assert_eq!((got.as_str(), delivery.attempt()), ("retried", 2));
     delivery.nack(None, "twice".to_owned()).await.unwrap();
     let [dead] = <[_; 1]>::try_from(bed.until_dead(1).await).unwrap();
     assert_eq!((dead.meta.reason, dead.meta.attempts, dead.raw), (DeadReason::MaxAttempts, 2, retried));
     // Delayed.
     bed.push_raw(say("delayed")).await;
-    next(&receiver).await.1.snooze(Duration::from_millis(100)).await.unwrap();
+    let (_, delivery) = next(&receiver, &books).await;
+    books.wanted_again(delivery.raw());
+    delivery.snooze(Duration::from_millis(100)).await.unwrap();
     assert_eq!(bed.delayed().await, 1);
-    let (got, delivery) = next(&receiver).await;
+    let (got, delivery) = next(&receiver, &books).await;
     assert_eq!((got.as_str(), delivery.attempt()), ("delayed", 1));
-    delivery.ack().await.unwrap();
+    books.ack(delivery).await;
     // Reclaimed from a consumer that died.
     let frame = Frame::fresh(Lane::Normal, say("reclaimed"));
     let inflight = bed.keys.inflight(&"d".repeat(32));
@@ -80,9 +89,9 @@ async fn suite(bed: &Bed) {
     for reply in bed.connection.execute_all(died).await {
         reply.unwrap();
     }
-    let (got, delivery) = next(&receiver).await;
+    let (got, delivery) = next(&receiver, &books).await;
     assert_eq!((got.as_str(), delivery.crashes()), ("reclaimed", 1));
-    delivery.ack().await.unwrap();
+    books.ack(delivery).await;
     bed.until_empty().await;
     assert!(soon("the end", receiver.drain()).await.unwrap().is_clean());
 
@@ -91,9 +100,9 @@ async fn suite(bed: &Bed) {
         bed.ask(Command::new("LPUSH").key(bed.keys.lane(lane)).arg(say(text))).await;
     }
     let receiver = bed.receiver(settings()).await;
-    let (got, delivery) = next(&receiver).await;
+    let (got, delivery) = next(&receiver, &books).await;
     assert_eq!((got.as_str(), delivery.lane()), ("high", Lane::High));
-    delivery.ack().await.unwrap();
+    books.ack(delivery).await;
     let report = soon("the end", receiver.drain()).await.unwrap();
     assert_eq!((report.acked, report.handed_back), (1, 2), "{report}");
     for lane in [Lane::Normal, Lane::Low] {
@@ -102,17 +111,20 @@ async fn suite(bed: &Bed) {
     }
     let receiver = bed.receiver(settings()).await;
     for text in ["normal", "low"] {
-        let (got, delivery) = next(&receiver).await;
+        let (got, delivery) = next(&receiver, &books).await;
         assert_eq!(got, text);
-        delivery.ack().await.unwrap();
+        books.ack(delivery).await;
     }
     assert!(soon("the end", receiver.drain()).await.unwrap().is_clean());
     assert_eq!((bed.held_anywhere().await, bed.consumers().await.len()), (0, 0));
+    let balance = books.balance(&[bed]).await;
+    assert_eq!((balance.lost, balance.twice), (0, 0));
+    balance
 }
 
 #[tokio::test]
 async fn on_a_plain_server() {
-    suite(&Bed::new("plain").await).await;
+    suite(&Bed::new("plain").await).await.figures().publish();
 }
 
 #[tokio::test]
@@ -124,7 +136,7 @@ async fn over_tls_as_an_acl_user() {
     let settings = ConnectionSettings::from_url(&server.url()).unwrap();
     let settings = settings.tls_ca_file(server.tls_ca_path().map(Into::into));
     let connection = Connection::connect(&settings).await.unwrap();
-    suite(&bed(Box::leak(Box::new(server)), &connection, "tls")).await;
+    suite(&bed(Box::leak(Box::new(server)), &connection, "tls")).await.figures().publish();
 }
 
 async fn cluster() -> (&'static TestCluster, ConnectionSettings) {
@@ -143,7 +155,9 @@ async fn on_each_node_of_a_cluster() {
         owners.insert(cluster.owner_of(cluster.slot_of(bed.keys.public()).await.unwrap()).await.unwrap());
         beds.push(bed);
     }
-    join_all(beds.iter().map(suite)).await;
+    for balance in join_all(beds.iter().map(suite)).await {
+        balance.figures().publish();
+    }
 }
 
 #[tokio::test]

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use valkey_envelope::{DeadReason, Envelope};
+use valkey_envelope::{DeadReason, DecodeError, Envelope};
 use valkey_receiver::Message;
-use valkey_testkit::Figures;
 
 use crate::hand::Hand;
+use crate::support::books::Books;
 use crate::support::{Bed, settings, soon, until};
 
 /// Version 2, as it might be: nothing of it means what it meant.
@@ -22,12 +22,12 @@ const WAIT: Duration = Duration::from_millis(600);
 async fn a_newer_envelope_is_kept_as_it_came_and_no_handler_sees_it() {
     let bed = Bed::new("newer").await;
     bed.push_raw(newer(1)).await;
-    bed.push(&Envelope::new(&7).unwrap()).await;
+    let books = Books::of([newer(1).into(), bed.push(&Envelope::new(&7).unwrap()).await]);
     let receiver = bed.receiver(settings().unreadable_wait(WAIT)).await;
     let started = Instant::now();
-    let delivery = soon("the one that can be read", receiver.recv()).await.unwrap();
+    let delivery = books.next(&receiver).await;
     assert_eq!(delivery.message().payload_as::<u32>().unwrap(), 7);
-    delivery.ack().await.unwrap();
+    books.ack(delivery).await;
     let dead = tokio::select! {
         delivery = receiver.recv() => panic!("{delivery:?} cannot be read"),
         dead = bed.until_dead(1) => dead,
@@ -41,6 +41,8 @@ async fn a_newer_envelope_is_kept_as_it_came_and_no_handler_sees_it() {
     let error = dead.meta.error.unwrap();
     assert!(error.contains("version 2") && error.contains("up to 1"), "{error}");
     let report = receiver.drain().await.unwrap();
+    let balance = books.publish(&bed).await;
+    assert_eq!((balance.lost, balance.twice), (0, 0));
     assert_eq!((report.acked, report.dead, report.uncertain), (1, 1, 0), "{report}");
 }
 
@@ -50,12 +52,21 @@ async fn in_a_mixed_fleet_the_newer_consumer_gets_every_newer_message_uncounted(
     let bed = Bed::new("newer").await;
     let older = bed.receiver(settings().unreadable_wait(Duration::from_secs(3))).await;
     let end = older.handle();
-    let service = tokio::spawn(
-        older.serve(async |message: Message| message.payload_as::<u32>().map(drop)).into_future(),
-    );
+    let books = Books::default();
+    let seen = books.clone();
+    let handler = move |message: Message| {
+        let books = seen.clone();
+        async move {
+            books.handed(message.raw());
+            message.payload_as::<u32>()?;
+            books.finished(message.raw());
+            Ok::<_, DecodeError>(())
+        }
+    };
+    let service = tokio::spawn(older.serve(handler).into_future());
     for number in 1..=COUNT {
         bed.push_raw(newer(number)).await;
-        bed.push(&Envelope::new(&number).unwrap()).await;
+        books.sent([newer(number).into(), bed.push(&Envelope::new(&number).unwrap()).await]);
     }
     // All of them have been in the hands of the older one by now; it is the newer one's turn.
     until("the older one to put them back", async || (bed.delayed().await == i64::from(COUNT)).then_some(()))
@@ -68,6 +79,7 @@ async fn in_a_mixed_fleet_the_newer_consumer_gets_every_newer_message_uncounted(
         let taken = newcomer.take(take, 64).await;
         // Letters of lanes only: raw bytes, no frame that would count an attempt.
         assert!(!taken.shape.contains('r'), "{}", taken.shape);
+        books.handed_all(taken.raws());
         got.extend(taken.items);
         (got.len() >= COUNT as usize).then_some(())
     })
@@ -79,6 +91,7 @@ async fn in_a_mixed_fleet_the_newer_consumer_gets_every_newer_message_uncounted(
     assert!(bed.dead().await.is_empty());
     end.drain();
     let report = soon("the end", service).await.unwrap().unwrap();
-    Figures::new().sent(u64::from(2 * COUNT)).lost(0).twice(0).publish();
+    let balance = books.publish(&bed).await;
+    assert_eq!((balance.lost, balance.twice), (0, 0));
     assert_eq!((report.acked, report.dead), (u64::from(COUNT), 0), "{report}");
 }

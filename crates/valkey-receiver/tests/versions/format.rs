@@ -4,9 +4,9 @@ use std::error::Error;
 
 use valkey_connection::Command;
 use valkey_receiver::{ReceiveError, Receiver};
-use valkey_testkit::Figures;
 
 use crate::hand::{self, Answer, Hand, Settling};
+use crate::support::books::Books;
 use crate::support::{Bed, settings};
 
 async fn raise(bed: &Bed, version: &str) {
@@ -16,7 +16,7 @@ async fn raise(bed: &Bed, version: &str) {
 #[tokio::test]
 async fn who_does_not_know_the_format_of_a_queue_does_not_join_it_and_touches_nothing() {
     let bed = Bed::new("format").await;
-    bed.push_numbers(3).await;
+    let books = Books::of(bed.push_numbers(3).await);
     for version in ["2", "17", "2.0-beta", "", "nan"] {
         raise(&bed, version).await;
         let before = hand::dump(&bed).await;
@@ -36,8 +36,11 @@ async fn who_does_not_know_the_format_of_a_queue_does_not_join_it_and_touches_no
     // The present format may be said.
     raise(&bed, "1").await;
     let receiver = bed.receiver(settings()).await;
-    receiver.recv().await.unwrap().ack().await.unwrap();
+    let delivery = books.next(&receiver).await;
+    books.ack(delivery).await;
     let _ = receiver.drain().await.unwrap();
+    let balance = books.publish(&bed).await;
+    assert_eq!((balance.lost, balance.twice), (0, 0));
 }
 
 /// The procedure of docs/upgrades.md: whoever raises the format fences all consumers in the same step, so that a take needs
@@ -45,9 +48,11 @@ async fn who_does_not_know_the_format_of_a_queue_does_not_join_it_and_touches_no
 #[tokio::test]
 async fn who_raises_the_format_and_fences_everybody_leaves_no_older_consumer_at_work() {
     let bed = Bed::new("format").await;
-    bed.push_numbers(10).await;
+    let books = Books::of(bed.push_numbers(10).await);
     let older = Hand::join(&bed).await;
-    assert_eq!(older.take(1, 4).await.items.len(), 4);
+    let taken = older.take(1, 4).await;
+    books.handed_all(taken.raws());
+    assert_eq!(taken.items.len(), 4);
     raise(&bed, "2").await;
     older.set_deadline(0).await;
 
@@ -67,5 +72,6 @@ async fn who_raises_the_format_and_fences_everybody_leaves_no_older_consumer_at_
     assert_eq!(state().await, before);
     assert_eq!(older.try_release(256).await.unwrap(), (4, 0), "what it held is given back");
     assert_eq!(bed.ready().await, 10);
-    Figures::new().sent(10).lost(0).twice(0).publish();
+    let balance = books.publish(&bed).await;
+    assert_eq!((balance.lost, balance.twice), (0, 0));
 }
