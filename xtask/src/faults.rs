@@ -37,7 +37,7 @@ const LEAST_THREADS: usize = 2;
 
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Args {
-    /// Only these rows of docs/guarantees.md: a name, or how names begin, as `kill` in `kill-in-handler`
+    /// Only these rows of docs/guarantees.md: a name, or how names begin, as `kill` in `kill-handling`
     #[arg(value_name = "ROW")]
     rows: Vec<String>,
     /// Longer sweeps and outages: a million messages and more

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display};
 use std::future::Future;
+use std::time::Duration;
 
 use valkey_envelope::QueueName;
 
@@ -24,9 +25,11 @@ use crate::telemetry::InboxFate;
 /// );
 /// CREATE INDEX inbox_at ON inbox (at);
 ///
-/// -- begin(): one row inserted means First, none means Done. Of two that insert the same key at the same time the
-/// -- second waits here for the end of the first, so no two transactions of one key are ever under way.
+/// -- begin(): one row inserted means First, none means Done, SQLSTATE 55P03 means Busy. Of two that insert the same key
+/// -- at the same time the second waits here for the end of the first, so no two transactions of one key are ever under way.
 /// BEGIN;
+/// SET LOCAL lock_timeout = '2s';
+/// SET LOCAL idle_in_transaction_session_timeout = '10s';
 /// INSERT INTO inbox (queue, key) VALUES ($1, $2) ON CONFLICT DO NOTHING;
 /// -- ... the effect ...
 /// -- commit():
@@ -39,6 +42,11 @@ use crate::telemetry::InboxFate;
 /// The table must be in the database of the effect: a transaction over two of them is none. `READ COMMITTED`,
 /// PostgreSQL's default, is enough; with `SERIALIZABLE` a conflict is an error of [`begin`](Self::begin) or
 /// [`commit`](Self::commit), and the message is tried again.
+///
+/// The two time limits are for a consumer that stands still, or whose machine is gone, in the middle of a transaction. The
+/// database keeps its row locked for as long as it takes the session for alive: hours, if only TCP decides. The second limit
+/// ends it within the lease; keep it below. The first keeps those who wait for the row meanwhile from using up the
+/// connections of the pool; a `Busy` message waits without an attempt being counted.
 ///
 /// Dropping a `Tx` must roll it back, as it does in `sqlx` and `diesel-async`, because handlers are dropped: by a timeout, a
 /// drain, a lost lease.
@@ -68,7 +76,13 @@ pub enum Begun<Tx> {
     First(Tx),
     /// The mark is there: the effect has been committed before.
     Done,
+    /// Another transaction has put the mark in, and has not ended within the time that was waited for it. The message comes
+    /// again a little later, and no attempt is counted: nothing is wrong with it.
+    Busy,
 }
+
+/// How long a message waits for the transaction of another run.
+const BUSY_WAIT: Duration = Duration::from_millis(500);
 
 /// Works on a message inside a transaction, and gives the transaction back to have it committed.
 ///
@@ -194,6 +208,10 @@ impl<I: Inbox, H: TransactionHandler<I::Tx>> Handler for InTransaction<I, H> {
             Ok(Begun::Done) => {
                 InboxFate::Done.count(&queue);
                 return Outcome::Ack;
+            }
+            Ok(Begun::Busy) => {
+                InboxFate::Busy.count(&queue);
+                return Outcome::snooze(BUSY_WAIT);
             }
             Err(error) => return Outcome::nack(error),
         };

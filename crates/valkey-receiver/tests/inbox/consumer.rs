@@ -215,6 +215,10 @@ async fn serve_with(
                 let fate = fate.clone();
                 async move {
                     strike(fate.as_ref(), "before");
+                    if fate.as_ref().is_some_and(|fate| fate.step == "dwell") {
+                        say("in");
+                        std::thread::sleep(Duration::from_millis(300));
+                    }
                     tx.put(message.payload_as::<u32>().unwrap());
                     strike(fate.as_ref(), "after");
                     Ok::<_, Outcome>(tx)

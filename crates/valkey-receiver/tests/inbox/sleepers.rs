@@ -1,12 +1,15 @@
 //! A consumer that stands still in the middle of an effect, and wakes up when others have taken over.
 
+use std::time::Duration;
+
 use valkey_connection::Command;
 use valkey_envelope::Envelope;
 use valkey_receiver::inbox::{IN_DOUBT, Mark, OnDoubt, ValkeyInbox};
 use valkey_testkit::Figures;
 
 use crate::child::Process;
-use crate::consumer::{Effects, Kind, serve};
+use crate::consumer::{Effects, Kind, LEASE, serve};
+use crate::store::FileStore;
 use crate::support::{Bed, until};
 
 /// One message whose consumer is stopped in the handler, before the effect, until another one has settled it; then it
@@ -69,4 +72,34 @@ async fn who_sleeps_through_its_lease_doubles_an_effect_where_doubt_is_run_again
     assert_eq!(mark, Some(Mark::Done));
     let left = bed.ask(Command::new("GET").key(ValkeyInbox::mark_key(&bed.queue, &id))).await;
     assert_eq!(left.into_string().unwrap(), "d");
+}
+
+/// A row that is locked by somebody who stands still is nobody's failed attempt.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_sleeps_in_its_transaction_costs_its_message_time_and_no_attempt() {
+    let bed = Bed::new("inbox").await;
+    let file = std::env::temp_dir().join(format!("{}.txt", valkey_testkit::unique_name("inbox")));
+    let store = FileStore::new(file.clone());
+    bed.push(&Envelope::new(&1).unwrap()).await;
+    let kind = Kind::Transaction(file.clone());
+    let mut sleeper = Process::spawn(&bed, &kind.role("dwell", 0));
+    sleeper.until("ready").await;
+    sleeper.tell("go").await;
+    sleeper.until("in").await;
+    sleeper.signal("STOP").await;
+
+    let other = serve(&bed, &kind).await;
+    // By now the message is the other's, and has been found locked more often than it may fail.
+    tokio::time::sleep(LEASE + Duration::from_secs(6)).await;
+    assert!(bed.dead().await.is_empty());
+    assert!(store.effects().is_empty());
+
+    sleeper.signal("KILL").await;
+    sleeper.end().await;
+    bed.until_empty().await;
+    other.drain();
+    let happened = store.effects();
+    std::fs::remove_file(file).unwrap();
+    assert_eq!((happened.as_slice(), bed.dead().await.len()), (&[1][..], 0));
+    publish(happened.len() as u32);
 }

@@ -1,12 +1,16 @@
 //! A store with transactions that is a file: the mark and the effects of a transaction are one write to it, and a lock
 //! makes transactions wait for each other, as rows do in a database.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{Read, Write};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use valkey_envelope::QueueName;
 use valkey_receiver::inbox::{Begun, Inbox};
+
+/// How long a transaction waits for the end of another.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 
 #[derive(Clone, Debug)]
 pub(crate) struct FileStore {
@@ -50,7 +54,9 @@ impl Inbox for FileStore {
         let (path, mark) = (self.path.clone(), format!("mark {queue} {key}"));
         let begin = tokio::task::spawn_blocking(move || {
             let mut file = File::options().create(true).append(true).read(true).open(path)?;
-            file.lock()?;
+            if !lock(&file)? {
+                return Ok(Begun::Busy);
+            }
             let mut text = String::new();
             file.read_to_string(&mut text)?;
             Ok(if text.lines().any(|line| line == mark) {
@@ -66,5 +72,18 @@ impl Inbox for FileStore {
         let effects = tx.effects.iter().map(|number| format!("effect {number}"));
         let lines: Vec<String> = std::iter::once(tx.mark).chain(effects).collect();
         tx.file.write_all((lines.join("\n") + "\n").as_bytes())
+    }
+}
+
+/// Whether it is ours within the time limit.
+fn lock(file: &File) -> std::io::Result<bool> {
+    let started = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if started.elapsed() > LOCK_TIMEOUT => return Ok(false),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+        }
     }
 }
