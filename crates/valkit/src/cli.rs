@@ -20,8 +20,8 @@ Examples:
   valkit doctor
 
 Exit codes:
-  0 done        2 usage or settings   4 not there               6 denied to this user
-  1 failed      3 partly done         5 server not reachable    7 refused as unsafe
+  0 done    1 failed    2 usage or settings    3 partly done, or nobody knows whether it was done    4 not there
+  5 server not reachable    6 denied to this user    7 refused as unsafe, nothing was done
 
 Data goes to stdout, words to stderr. NO_COLOR is respected.
 Settings come from --config FILE, then the environment (VALKEY_URL, VALKEY_USERNAME, VALKEY_PASSWORD, \

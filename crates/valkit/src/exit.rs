@@ -13,7 +13,7 @@ pub(crate) enum Exit {
     Failed,
     /// 2: the command line or the settings make no sense.
     Usage,
-    /// 3: part of it was done.
+    /// 3: part of it was done; or nobody knows whether it, or part of it, was.
     Partial,
     /// 4: the queue, dead letter or route is not there.
     NotFound,
@@ -21,7 +21,7 @@ pub(crate) enum Exit {
     Unreachable,
     /// 6: the server refuses this user.
     Denied,
-    /// 7: refused because it would not be safe: not confirmed, or the store says so.
+    /// 7: refused because it would not be safe: nobody said yes, or the store says so. Nothing was done.
     Refused,
 }
 

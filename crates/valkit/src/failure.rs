@@ -26,7 +26,7 @@ pub(crate) enum Failure {
     Io { what: String, source: io::Error },
     #[error("{0}")]
     NotFound(String),
-    /// Part of it was done; the text says what and why not the rest.
+    /// Part of it was done, or it is not known whether it was; the text says what, and why not the rest.
     #[error("{0}")]
     Partial(String),
     #[error(transparent)]
@@ -89,12 +89,8 @@ impl Failure {
                 SendError::BreakerOpen { .. } => Exit::Unreachable,
                 SendError::DurabilityRefused { .. } => Exit::Refused,
                 SendError::Rejected { source, .. } => Exit::of(source.kind()),
-                // In the queue, but not as safe as was asked for as far as anybody knows.
-                SendError::Unknown { source: Some(source), .. }
-                    if source.kind() == ErrorKind::Unconfirmed =>
-                {
-                    Exit::Refused
-                }
+                // Neither done nor not done: whoever repeats it must know that it is no plain failure.
+                SendError::Unknown { .. } => Exit::Partial,
                 _ => Exit::Failed,
             },
         }
@@ -111,6 +107,11 @@ impl Failure {
             Self::Admin(valkey_admin::Error::NoDeadLetter { queue, .. }) => Some(format!(
                 "a dead letter has an id of its own, which is not its message's: valkit dead ls {queue}"
             )),
+            Self::Send(SendError::Unknown { id, deduplicated: true, source, .. })
+                if !source.as_ref().is_some_and(valkey_connection::Error::stopped_midway) =>
+            {
+                Some(format!("the same id is --id {id}"))
+            }
             Self::Send(SendError::Rejected { source, .. })
                 if source.kind() == ErrorKind::Denied && source.operation() == "push" =>
             {
@@ -176,6 +177,12 @@ mod tests {
             place: valkey_admin::Place::Dead,
             reason: "no",
         };
+        let unknown = SendError::Unknown {
+            queue: "q".parse().expect("a name"),
+            id: "1".into(),
+            deduplicated: false,
+            source: None,
+        };
         for (failure, exit) in [
             (Failure::Failed("x".into()), Exit::Failed),
             (broken(io::ErrorKind::BrokenPipe), Exit::Ok),
@@ -187,6 +194,7 @@ mod tests {
             (Failure::NotFound("x".into()), Exit::NotFound),
             (Failure::Admin(no_letter), Exit::NotFound),
             (Failure::Refused { what: "x".into(), hint: "y".into() }, Exit::Refused),
+            (Failure::Send(unknown), Exit::Partial),
         ] {
             assert_eq!(failure.exit(), exit, "{failure}");
         }

@@ -25,8 +25,12 @@ Examples:
   valkit send user-registrations --file order.json --durability replicated:1
   valkit send user-registrations --raw --file envelope.json
 
-Exit code 3: some messages were sent, others not; -o ndjson has a line for each. Exit code 7: the server cannot promise the
-durability, and nothing was sent; or it has not confirmed it in time, and the message may be in the queue.";
+Exit code 3: some messages were sent, others not; or nobody knows of some, or of the only one, whether they are in the \
+queue, or are as safe there as was asked for (status `unknown`). -o ndjson has a line for each. Every other code above 0: \
+nothing was sent; 7 if the server cannot promise the durability.
+
+A send whose outcome is unknown may be repeated without doubling if both have the same id, and a dedup window: \
+VALKEY_DEDUP_WINDOW=1h valkit send QUEUE --id ID";
 
 /// Messages sent in one round trip.
 const BATCH: usize = 256;
@@ -96,13 +100,24 @@ struct Summary {
     scheduled: u64,
     duplicate: u64,
     shed: u64,
+    /// Not in the queue.
     failed: u64,
-    /// Of the failed: those that may be in the queue all the same.
+    /// May be in the queue, or be less safe there than was asked for.
     unknown: u64,
     durability: String,
     messages: Vec<Sent>,
     #[serde(skip)]
     first_failure: Option<Failure>,
+    /// What is yet to be said of lines.
+    #[serde(skip)]
+    untold: Option<Lines>,
+}
+
+/// Lines one after the other of which the same is to be said.
+struct Lines {
+    first: u64,
+    last: u64,
+    text: String,
 }
 
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
@@ -127,23 +142,37 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     if input.is_terminal() {
         context.hint("type the payload, then Ctrl-D; --file FILE reads it from a file");
     }
+    let ended = all(&arguments, &connection, &sender, &input, &mut summary, context).await;
+    summary.tell_lines(context);
+    ended?;
+    summary.finish(context)
+}
+
+/// Sends what there is to read.
+async fn all(
+    arguments: &Arguments,
+    connection: &Connection,
+    sender: &Sender,
+    input: &Input,
+    summary: &mut Summary,
+    context: &Context,
+) -> Result<(), Failure> {
     let mut reader = input.open()?;
     let mut line = 0;
     loop {
-        let batch = read(&arguments, &input, &mut *reader, &mut line)?;
+        let batch = read(arguments, input, &mut *reader, &mut line)?;
         if batch.is_empty() {
-            break;
+            return Ok(());
         }
         if arguments.raw {
-            push(&arguments, &connection, batch, &mut summary, context).await?;
+            push(arguments, connection, batch, summary, context).await?;
         } else {
-            send(&arguments, &sender, batch, &mut summary, context).await?;
+            send(arguments, sender, batch, summary, context).await?;
         }
         if !arguments.ndjson {
-            break;
+            return Ok(());
         }
     }
-    summary.finish(context)
 }
 
 /// The next messages, each with its line if lines count.
@@ -203,10 +232,14 @@ async fn send(
 
 fn envelope(arguments: &Arguments, bytes: &[u8]) -> Result<Envelope, Failure> {
     let payload: Box<RawValue> = serde_json::from_slice(bytes).map_err(|error| {
-        Failure::usage(
-            format!("the payload is no JSON: {error}"),
-            "--raw pushes bytes as they are, without an envelope",
-        )
+        let several =
+            !arguments.ndjson && is_json(bytes.split(|byte| *byte == b'\n').next().unwrap_or(bytes));
+        let hint = if several {
+            "--ndjson sends every line as a message of its own"
+        } else {
+            "--raw pushes bytes as they are, without an envelope"
+        };
+        Failure::usage(format!("the payload is no JSON: {error}"), hint)
     })?;
     let mut envelope =
         Envelope::from_json(payload).with_queue(&arguments.queue).with_priority(arguments.priority);
@@ -231,6 +264,10 @@ fn envelope(arguments: &Arguments, bytes: &[u8]) -> Result<Envelope, Failure> {
     Ok(envelope)
 }
 
+fn is_json(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
+}
+
 async fn push(
     arguments: &Arguments,
     connection: &Connection,
@@ -250,6 +287,9 @@ async fn push(
         };
         let one = match &result {
             Ok(_) => Ok(Receipt::Sent { id: "".into(), durability: Durability::Fast }),
+            Err(error) if error.outcome_unknown() => {
+                Err(Failure::Partial(format!("{error}; sending it again may double it")))
+            }
             Err(error) => Err(error.clone().into()),
         };
         summary.note(line, None, certainty, one, context)?;
@@ -281,10 +321,10 @@ impl Summary {
             Ok(Receipt::Scheduled { .. }) => ("scheduled", &mut self.scheduled),
             Ok(Receipt::Shed { .. }) => ("shed", &mut self.shed),
             Ok(_) => ("sent", &mut self.sent),
+            Err(_) if certainty == Certainty::Unknown => ("unknown", &mut self.unknown),
             Err(_) => ("failed", &mut self.failed),
         };
         *count += 1;
-        self.unknown += u64::from(certainty == Certainty::Unknown);
         let sent = Sent {
             line,
             id,
@@ -302,7 +342,7 @@ impl Summary {
             Format::Json => self.messages.push(sent),
             Format::Table => {
                 if let (Some(line), Some(error)) = (line, &sent.error) {
-                    context.say(&format!("line {line}: {error}"));
+                    self.tell_line(line, without_id(error, sent.id.as_deref()), context);
                 }
                 // For people only a single message is worth its id.
                 if self.messages.is_empty() {
@@ -316,23 +356,66 @@ impl Summary {
         Ok(())
     }
 
+    /// Says it of this line, together with those before it that have the same to say.
+    fn tell_line(&mut self, line: u64, text: String, context: &Context) {
+        if let Some(lines) = &mut self.untold
+            && lines.last + 1 == line
+            && lines.text == text
+        {
+            lines.last = line;
+            return;
+        }
+        self.tell_lines(context);
+        self.untold = Some(Lines { first: line, last: line, text });
+    }
+
+    fn tell_lines(&mut self, context: &Context) {
+        if let Some(Lines { first, last, text }) = self.untold.take() {
+            let lines =
+                if first == last { format!("line {first}") } else { format!("lines {first} to {last}") };
+            context.say(&format!("{lines}: {text}"));
+        }
+    }
+
     fn finish(mut self, context: &Context) -> Result<Exit, Failure> {
-        let done = self.sent + self.scheduled + self.duplicate;
         let first = self.first_failure.take();
         match context.output.format {
-            Format::Table if done + self.shed > 0 => context.output.text(&self.render())?,
+            Format::Table if self.done() + self.shed + self.unknown > 0 => {
+                context.output.text(&self.render())?;
+            }
             Format::Json => context.output.object(&self, String::new)?,
             _ => {}
         }
-        match (first, done) {
-            (None, _) if self.shed == 0 => Ok(Exit::Ok),
-            (None, 0) => Ok(Exit::Failed),
-            (Some(failure), 0) => Err(failure),
-            _ => Err(Failure::Partial(format!(
-                "{} of {} messages were not sent",
-                self.failed + self.shed,
-                done + self.failed + self.shed
-            ))),
+        let total = self.done() + self.shed + self.failed + self.unknown;
+        match first {
+            None if self.shed == 0 => Ok(Exit::Ok),
+            None if self.done() == 0 => Ok(Exit::Failed),
+            Some(failure) if total == 1 || self.done() + self.unknown == 0 => Err(failure),
+            _ => Err(Failure::Partial(self.shortfall(total))),
+        }
+    }
+
+    /// In the queue, as it was asked for.
+    fn done(&self) -> u64 {
+        self.sent + self.scheduled + self.duplicate
+    }
+
+    /// What is missing, of several messages.
+    fn shortfall(&self, total: u64) -> String {
+        // A further run would give them other ids, which no dedup window knows.
+        const AGAIN: &str = "sending them again may double them";
+        match (self.failed + self.shed, self.unknown) {
+            (lost, 0) => format!("{lost} of {total} messages were not sent"),
+            (0, unknown) => {
+                let fast = self.durability == Durability::Fast.to_string();
+                let safe = if fast { String::new() } else { format!(", as safe as {}", self.durability) };
+                format!(
+                    "of {unknown} of {total} messages nobody knows whether they are in the queue{safe}: {AGAIN}"
+                )
+            }
+            (lost, unknown) => {
+                format!("{lost} of {total} messages were not sent; of {unknown} nobody knows: {AGAIN}")
+            }
         }
     }
 
@@ -342,7 +425,8 @@ impl Summary {
             ("scheduled", self.scheduled),
             ("duplicate", self.duplicate),
             ("shed", self.shed),
-            ("failed", self.failed),
+            ("not sent", self.failed),
+            ("unknown", self.unknown),
         ];
         let total: u64 = counts.iter().map(|(_, count)| count).sum();
         if let Some(only) = self.messages.first().filter(|_| total == 1) {
@@ -358,9 +442,55 @@ impl Summary {
 
     /// For people, who take `fast` for granted.
     fn confirmed_as(&self) -> String {
-        if self.durability == Durability::Fast.to_string() {
+        if self.durability == Durability::Fast.to_string() || self.done() == 0 {
             return String::new();
         }
         format!(", confirmed as {}", self.durability)
+    }
+}
+
+/// What an error says of a message whose line is told beside it: equal for all that failed alike.
+fn without_id(error: &str, id: Option<&str>) -> String {
+    let Some(named) = id.map(|id| format!("message {id}")) else { return error.to_owned() };
+    let not_sent = error.strip_prefix(&named).and_then(|rest| rest.strip_prefix(" was not sent"));
+    match not_sent.and_then(|rest| rest.split_once(": ")) {
+        Some((_, why)) => format!("not sent: {why}"),
+        None => error.replacen(&named, "the message", 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(sent: u64, failed: u64, unknown: u64) -> Summary {
+        let durability = Durability::Fast.to_string();
+        Summary { sent, failed, unknown, durability, ..Summary::default() }
+    }
+
+    #[test]
+    fn what_nobody_knows_is_not_counted_as_not_sent() {
+        let mixed = summary(2816, 2928, 256);
+        assert_eq!(mixed.render(), "sent 2816, not sent 2928, unknown 256\n");
+        assert_eq!(
+            mixed.shortfall(6000),
+            "2928 of 6000 messages were not sent; of 256 nobody knows: sending them again may double them"
+        );
+        let open = summary(1, 0, 2).shortfall(3);
+        assert!(open.starts_with("of 2 of 3 messages nobody knows") && !open.contains("not sent"), "{open}");
+        assert_eq!(summary(1, 2, 0).shortfall(3), "2 of 3 messages were not sent");
+    }
+
+    #[test]
+    fn errors_that_differ_in_the_id_alone_are_told_as_one() {
+        let full = |id: &str| format!("message {id} was not sent: queue q is full at 5 messages; slow down");
+        assert_eq!(without_id(&full("a"), Some("a")), "not sent: queue q is full at 5 messages; slow down");
+        assert_eq!(without_id(&full("a"), Some("a")), without_id(&full("b"), Some("b")));
+        let unknown = "nobody knows whether message a reached queue q; sending it again may double it";
+        assert_eq!(
+            without_id(unknown, Some("a")),
+            "nobody knows whether the message reached queue q; sending it again may double it"
+        );
+        assert_eq!(without_id("the payload is no JSON", None), "the payload is no JSON");
     }
 }

@@ -1,5 +1,11 @@
 //! `valkit send`
 
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
 use serde_json::Value;
 use valkey_testkit::TestServer;
 
@@ -177,4 +183,121 @@ async fn a_durability_that_cannot_be_promised_is_refused_with_the_remedy_and_not
     let done = bench.valkit(&wrong).write_stdin("1").assert().code(2);
     assert!(String::from_utf8_lossy(&done.get_output().stderr).contains("replicated:N"));
     bench.valkit(&["send", &bench.queue, "--durability", "fast"]).write_stdin("1").assert().success();
+}
+
+/// A server that answers reads and lets writes wait, for as long as a test lasts.
+async fn hold_writes(server: &TestServer) {
+    server.cli(&["CLIENT", "PAUSE", "60000", "WRITE"]).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_message_of_unknown_outcome_is_neither_sent_nor_refused() {
+    let server = TestServer::builder().start().await.unwrap();
+    hold_writes(&server).await;
+    let send = |arguments: &[&str], dedup: Option<&str>| {
+        let mut program = valkit(&[&["send", "q"], arguments].concat());
+        program.env("VALKEY_URL", server.url()).env("VALKEY_READ_TIMEOUT", "300ms");
+        program.env("VALKEY_MAX_RETRIES", "0").envs(dedup.map(|window| ("VALKEY_DEDUP_WINDOW", window)));
+        let done = program.write_stdin("1").assert().code(3);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (text(&done.get_output().stdout), text(&done.get_output().stderr))
+    };
+    let (out, told) = send(&["--id", "a"], None);
+    assert_eq!(out, "unknown a\n");
+    assert!(
+        told.contains("nobody knows whether message a reached queue q") && told.contains("double"),
+        "{told}"
+    );
+    let (_, told) = send(&["--id", "a"], Some("1h"));
+    assert!(told.contains("a second copy will be recognised") && told.contains("--id a"), "{told}");
+    let (_, told) = send(&["--raw"], None);
+    assert!(told.contains("unknown") && told.contains("may double it"), "{told}");
+    let (out, _) = send(&["-o", "json"], None);
+    let said: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&said["unknown"], &said["failed"]), (&1.into(), &0.into()), "{said}");
+    assert_eq!(said["messages"][0]["status"], "unknown", "{said}");
+}
+
+#[tokio::test]
+async fn what_was_sent_what_was_not_and_what_nobody_knows_are_counted_apart() {
+    let server = TestServer::builder().start().await.unwrap();
+    for (form, expected) in [("table", "sent 256, not sent 1, unknown 256\n"), ("ndjson", "")] {
+        server.cli(&["FLUSHALL"]).await.unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_valkit"))
+            .args(["send", "q", "--ndjson", "-o", form])
+            .env("VALKEY_URL", server.url())
+            .env("VALKEY_READ_TIMEOUT", "2s")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let lines: String = (0..256).map(|i| format!("{i}\n")).collect();
+        stdin.write_all(lines.as_bytes()).unwrap();
+        let begun = Instant::now();
+        while server.cli(&["LLEN", "queue:q"]).await.unwrap() != "256" {
+            assert!(begun.elapsed() < Duration::from_secs(60), "nothing came");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        hold_writes(&server).await;
+        stdin.write_all(lines.as_bytes()).unwrap();
+        stdin.write_all(b"no json\n").unwrap();
+        drop(stdin);
+        let done = child.wait_with_output().unwrap();
+        server.cli(&["CLIENT", "UNPAUSE"]).await.unwrap();
+        let (out, told) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        assert_eq!(done.status.code(), Some(3), "{told}");
+        let last = "1 of 513 messages were not sent; of 256 nobody knows: sending them again may double them";
+        assert!(told.contains(last), "{told}");
+        if form == "table" {
+            assert_eq!(out, expected);
+            assert!(
+                told.contains("lines 257 to 512: nobody knows whether the message reached queue q"),
+                "{told}"
+            );
+        } else {
+            let count = |status: &str| {
+                let rows = out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+                rows.filter(|row| row["status"] == status).count()
+            };
+            assert_eq!([count("sent"), count("unknown"), count("failed")], [256, 256, 1]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn lines_that_fail_alike_are_told_as_one_and_each_stays_in_ndjson() {
+    let bench = Bench::new().await;
+    bench.ok(&["queue", "limit", &bench.queue, "--max-length", "2"]);
+    let send = |form: &str| {
+        let done = bench
+            .valkit(&["send", &bench.queue, "--ndjson", "-o", form])
+            .write_stdin("1\n2\n3\n4\n5\nno json\n7\n")
+            .assert();
+        let output = done.get_output();
+        (
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    let (_, told) = send("table");
+    let full = format!("not sent: queue {} is full at 2 messages", bench.queue);
+    assert!(
+        told.contains(&format!("lines 3 to 5: {full}")) && told.contains(&format!("line 7: {full}")),
+        "{told}"
+    );
+    assert!(told.contains("line 6: the payload is no JSON"), "{told}");
+    assert_eq!(send("ndjson").0.lines().count(), 7);
+}
+
+#[tokio::test]
+async fn several_lines_of_json_are_shown_the_way() {
+    let bench = Bench::new().await;
+    let told = |payload: &str| {
+        let done = bench.valkit(&["send", &bench.queue]).write_stdin(payload).assert().code(2);
+        String::from_utf8_lossy(&done.get_output().stderr).into_owned()
+    };
+    assert!(told("{\"a\":1}\n{\"a\":2}\n").contains("--ndjson"));
+    assert!(told("plain text\nof two lines").contains("--raw"));
 }
