@@ -166,6 +166,7 @@ async fn on_a_slot_that_moves_under_load() {
     let shared = Connection::connect(&connection).await.unwrap();
     let bed = bed(&cluster.nodes()[0], &shared, "moving");
     let fleet = Fleet::start(&bed, &connection, 2, &settings(), Duration::from_millis(2)).await;
+    let names: BTreeSet<String> = bed.consumers().await.into_iter().collect();
     let sender = Sender::start(&bed, shared.clone(), Duration::from_millis(1));
     let more = async || {
         let before = sender.confirmed();
@@ -188,10 +189,14 @@ async fn on_a_slot_that_moves_under_load() {
     more().await;
     let sent = sender.stop().await;
     bed.until_empty().await;
+    let kept_their_names = bed.consumers().await.into_iter().collect::<BTreeSet<_>>() == names;
     assert!(fleet.is_whole());
     let ledger = fleet.ledger.clone();
     let report = fleet.drain().await;
-    sent.figures(Figures::new(), &ledger).note(sent.unknown()).publish();
-    eprintln!("confirmed {}, crashes {}; {report}", sent.confirmed(), ledger.most_crashes());
+    let kept = if kept_their_names { "all leases kept" } else { "leases lost" };
+    sent.figures(Figures::new(), &ledger).note(format!("{kept}; {}", sent.unknown())).publish();
+    let twice = ledger.handed_out_more_than_once();
+    eprintln!("confirmed {}, twice {twice:?}, {kept}; {report}", sent.confirmed());
+    assert!(!kept_their_names || twice.is_empty(), "nobody lost its lease, and twice came {twice:?}");
     assert_eq!((sent.lost(&ledger).len(), ledger.most_crashes(), bed.dead().await.len()), (0, 0, 0));
 }
