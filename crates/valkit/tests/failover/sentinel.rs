@@ -132,10 +132,10 @@ async fn a_primary_that_is_cut_off_with_its_clients_takes_only_unconfirmed_messa
     }
     let new = servers.wait_for_new_primary(0, ELECTION).await.unwrap();
     let promoted = Instant::now();
+    let (first, told) = told(servers, (0, new), loads.len()).await;
     loads.iter().for_each(Load::resume);
     // With one replica only, nothing can be on two.
     traffic(&loads[..2], 50).await;
-    let (first, told) = told(servers, (0, new), loads.len()).await;
     for load in loads {
         let mode = load.durability;
         let books = load.finish().await;
