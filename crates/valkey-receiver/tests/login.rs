@@ -210,7 +210,7 @@ async fn a_permission_that_is_taken_away_costs_no_message() {
         };
         let settles =
             async { tokio::join!(books.try_ack(first), second.nack(Some(Duration::from_millis(1)), None)) };
-        let (settled, ()) = soon("the settles", async { tokio::join!(settles, back) }).await;
+        let (settled, ()) = soon("the settles", Box::pin(async { tokio::join!(settles, back) })).await;
         let mut left = 3 + u32::from(settled.0.is_err());
         while left > 0 {
             let delivery = books.next(&receiver).await;

@@ -181,7 +181,7 @@ async fn a_queue_whose_right_is_missing_at_the_start_is_named_and_served_once_th
     }
     let waited = scene.longest(&scene.beds[..2]);
     assert!(waited < LEASE, "they are not held up: {waited:?}");
-    let waiting = denied.waiting().await.len() as i64;
+    let waiting = i64::try_from(denied.waiting().await.len()).unwrap();
     assert_eq!((waiting, denied.consumers().await), (count + 1, vec![]), "it is left alone");
     assert_eq!(the_unserved(&service.0).map(|(queue, ..)| queue), Some(denied.queue.clone()));
     let lines = log::lines_with(&["WARN", denied.queue.as_str()]).len();
@@ -240,6 +240,22 @@ async fn without_a_right_to_any_queue_a_receiver_does_not_start() {
     let error = soon("the start", scene.builder().await.start()).await.unwrap_err();
     let ReceiveError::Join { queue, source } = error else { panic!("{error}") };
     assert_eq!((&queue, source.kind()), (&scene.beds[0].queue, ErrorKind::Denied), "{source}");
+}
+
+#[tokio::test]
+async fn a_receiver_ends_as_ever_although_one_of_its_queues_never_let_it_in() {
+    let scene = Scene::of(2).await;
+    scene.allow(1).await;
+    let (handle, service) = scene.serve(soon("the start", scene.builder().await.start()).await.unwrap());
+    for bed in &scene.beds {
+        scene.push(bed).await;
+    }
+    scene.beds[0].until_empty().await;
+    handle.drain();
+    let report = soon("the end", service).await.unwrap().unwrap();
+    assert!(report.is_clean(), "{report}");
+    assert_eq!((report.acked, report.handed_back), (1, 0), "{report}");
+    assert_eq!(scene.beds[1].waiting().await.len(), 1, "it is left alone");
 }
 
 /// A queue can be refused for other reasons than a right.

@@ -76,18 +76,19 @@ async fn two_versions_of_the_scripts_share_a_queue_and_take_over_from_each_other
     let _ = soon("the end", service).await.unwrap().unwrap();
 
     let (by_ours, by_theirs) = (ours.finished(), theirs.finished());
-    let lost: Vec<u32> = theirs.lost(COUNT).into_iter().filter(|number| ours.is_missing(*number)).collect();
+    let missing: Vec<u32> =
+        theirs.lost(COUNT).into_iter().filter(|number| ours.is_missing(*number)).collect();
     let twice = ours.handed_out_more_than_once_with(&theirs).len();
     eprintln!(
         "{by_ours} by ours, {by_theirs} by the other version, {kills} and {deaths} deaths, twice {twice}"
     );
     Figures::new()
         .sent(COUNT.into())
-        .lost(lost.len() as u64)
+        .lost(missing.len() as u64)
         .twice(twice as u64)
         .note(format!("{kills} kills of this version, {deaths} deaths of the other"))
         .publish();
-    assert_eq!(lost, [0; 0]);
+    assert_eq!(missing, [0; 0]);
     assert!(kills >= KILLS / 2 && deaths >= KILLS / 2, "{kills} and {deaths} are few deaths");
     assert!(by_ours >= 300 && by_theirs >= 300, "both worked");
     assert!(!ours.reclaimed().is_empty() && !theirs.reclaimed().is_empty(), "both took over from dead ones");
