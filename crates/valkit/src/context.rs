@@ -115,6 +115,11 @@ impl Context {
         Ok(Admin::new(self.connect().await?))
     }
 
+    /// Whether nobody would hear a hint.
+    pub(crate) const fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// A word on the side: on stderr, and not with `--quiet`.
     pub(crate) fn hint(&self, text: &str) {
         if !self.quiet {

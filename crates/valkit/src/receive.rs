@@ -1,7 +1,9 @@
 //! `valkit receive QUEUE...`
 
 mod exec;
+mod hints;
 mod print;
+mod tee;
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
@@ -10,6 +12,7 @@ use tokio::{
     task::{JoinError, JoinSet},
     time::timeout,
 };
+use valkey_admin::Admin;
 use valkey_connection::Connection;
 use valkey_envelope::QueueName;
 use valkey_receiver::{Delivery, Outcome, Receiver, SettleError};
@@ -19,7 +22,9 @@ use crate::{context::Context, exit::Exit, failure::Failure, stop::Stop};
 const EXAMPLES: &str = "\
 Without --exec every message is printed as a line of JSON and acked once it is written. With --exec a shell runs CMD for \
 each: the payload is on its stdin, its output is ours, and its exit code decides: 0 ack, 65 dead letter, 75 and any other \
-retry. VALKIT_QUEUE, VALKIT_ID, VALKIT_KIND, VALKIT_LANE, VALKIT_ATTEMPT, VALKIT_CRASHES, VALKIT_TIMESTAMP and \
+retry. The last line of its stderr is kept with a dead letter. 126 and 127 are the shell's word that CMD cannot be run: then \
+no attempt is counted, everything goes back, and this ends with exit code 2; a program that ends so by itself does the same. \
+VALKIT_QUEUE, VALKIT_ID, VALKIT_KIND, VALKIT_LANE, VALKIT_ATTEMPT, VALKIT_CRASHES, VALKIT_TIMESTAMP and \
 VALKIT_HEADERS (a JSON object) tell about the message.
 
 SIGINT and SIGTERM take nothing new and finish what is running; a second one gives up on it. What was fetched and not \
@@ -53,6 +58,19 @@ pub(crate) struct Arguments {
     exec: Option<String>,
 }
 
+/// What came of it, as far as the receiver's own books do not say it.
+#[derive(Default)]
+struct Served {
+    /// Messages that could not be settled.
+    unsettled: u64,
+    /// Messages put back because nothing could be done with any; the books have them among the retried.
+    put_back: u64,
+    /// Deliveries of messages whose consumer had died with them.
+    reclaimed: u64,
+    /// Whether it ended because nothing came.
+    idle: bool,
+}
+
 /// What is done with a message.
 #[derive(Clone)]
 enum Work {
@@ -82,17 +100,31 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     let receiver = builder.start().await?;
     let work = arguments.exec.as_deref().map_or(Work::Print, |command| Work::Exec(command.into()));
 
-    let result = serve(&receiver, &arguments, work, &stop).await;
+    let admin = Admin::new(connection);
+    hints::paused(&admin, &arguments.queues, context).await;
+    let mut served = Served::default();
+    let result = serve(&receiver, &arguments, work, &stop, &mut served).await;
     let drained = receiver.drain().await?;
-    let unsettled = result?;
     // The receiver's own books: what a program said is not yet what became of the message, since a last retry is a dead
     // letter, and some never reach a program.
+    let put_back = served.put_back.min(drained.retried);
+    let reclaimed = match served.reclaimed {
+        0 => String::new(),
+        count => format!(", reclaimed from dead consumers {count}"),
+    };
     context.say(&format!(
-        "acked {}, retried {}, dead {}, handed back {}",
-        drained.acked, drained.retried, drained.dead, drained.handed_back
+        "acked {}, retried {}, dead {}, handed back {}{reclaimed}",
+        drained.acked,
+        drained.retried - put_back,
+        drained.dead,
+        drained.handed_back + put_back
     ));
-    if unsettled > 0 || drained.uncertain > 0 {
-        let count = unsettled.max(drained.uncertain);
+    result?;
+    if served.idle {
+        hints::held_by_others(&admin, &arguments.queues, context).await;
+    }
+    if served.unsettled > 0 || drained.uncertain > 0 {
+        let count = served.unsettled.max(drained.uncertain);
         return Err(Failure::Partial(format!(
             "{count} messages could not be settled; they will be delivered again"
         )));
@@ -100,10 +132,16 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     Ok(Exit::Ok)
 }
 
-/// Works until it is enough, and counts what could not be settled.
-async fn serve(receiver: &Receiver, arguments: &Arguments, work: Work, stop: &Stop) -> Result<u64, Failure> {
+/// Works until it is enough.
+async fn serve(
+    receiver: &Receiver,
+    arguments: &Arguments,
+    work: Work,
+    stop: &Stop,
+    served: &mut Served,
+) -> Result<(), Failure> {
     let places = Arc::new(Semaphore::new(arguments.concurrency.get()));
-    let (mut running, mut unsettled) = (JoinSet::new(), 0);
+    let mut running = JoinSet::new();
     let mut left = arguments.count.map_or(usize::MAX, NonZeroUsize::get);
     let idle = arguments.idle_exit.unwrap_or(Duration::MAX);
     let mut broken = None;
@@ -112,7 +150,7 @@ async fn serve(receiver: &Receiver, arguments: &Arguments, work: Work, stop: &St
             biased;
             () = stop.drain.cancelled() => break,
             Some(done) = running.join_next() => {
-                broken = note(done, &mut unsettled);
+                broken = note(done, served);
                 continue;
             }
             place = Arc::clone(&places).acquire_owned() => place.map_err(|_| Failure::Failed("closed".into()))?,
@@ -121,13 +159,14 @@ async fn serve(receiver: &Receiver, arguments: &Arguments, work: Work, stop: &St
             () = stop.drain.cancelled() => break,
             next = timeout(idle, receiver.recv()) => next,
             Some(done) = running.join_next() => {
-                broken = note(done, &mut unsettled);
+                broken = note(done, served);
                 continue;
             }
         };
         match next {
             Ok(Some(delivery)) => {
                 left -= 1;
+                served.reclaimed += u64::from(delivery.crashes() > 0);
                 let (work, stop) = (work.clone(), stop.clone());
                 running.spawn(async move {
                     let result = one(delivery, work, &stop).await;
@@ -136,18 +175,18 @@ async fn serve(receiver: &Receiver, arguments: &Arguments, work: Work, stop: &St
                 });
             }
             Ok(None) => break,
-            Err(_) if running.is_empty() => break,
+            Err(_) if running.is_empty() => {
+                served.idle = true;
+                break;
+            }
             // Somebody still works: that is not idle.
             Err(_) => {}
         }
     }
     while let Some(done) = running.join_next().await {
-        broken = broken.or(note(done, &mut unsettled));
+        broken = broken.or(note(done, served));
     }
-    match broken {
-        Some(failure) => Err(failure),
-        None => Ok(unsettled),
-    }
+    broken.map_or(Ok(()), Err)
 }
 
 /// Works on one message and settles it.
@@ -158,7 +197,10 @@ async fn one(delivery: Delivery, work: Work, stop: &Stop) -> Result<Result<(), S
             // Nobody has read it, and nobody will: it goes back, and we stop.
             Err(failure) => (Outcome::snooze(Duration::ZERO), Some(failure)),
         },
-        Work::Exec(command) => (exec::exec(&delivery, &command, &stop.now).await, None),
+        Work::Exec(command) => match exec::exec(&delivery, &command, &stop.now).await {
+            Ok(outcome) => (outcome, None),
+            Err(failure) => (Outcome::snooze(Duration::ZERO), Some(failure)),
+        },
     };
     let settled = tokio::select! {
         settled = delivery.outcome(outcome) => settled,
@@ -174,11 +216,14 @@ async fn one(delivery: Delivery, work: Work, stop: &Stop) -> Result<Result<(), S
 /// Looks at a finished message; what is returned ends the verb.
 fn note(
     done: Result<Result<Result<(), SettleError>, Failure>, JoinError>,
-    unsettled: &mut u64,
+    served: &mut Served,
 ) -> Option<Failure> {
     match done {
-        Ok(Ok(settled)) => *unsettled += u64::from(settled.is_err()),
-        Ok(Err(failure)) => return Some(failure),
+        Ok(Ok(settled)) => served.unsettled += u64::from(settled.is_err()),
+        Ok(Err(failure)) => {
+            served.put_back += 1;
+            return Some(failure);
+        }
         Err(error) => return Some(Failure::Failed(format!("working on a message: {error}"))),
     }
     None

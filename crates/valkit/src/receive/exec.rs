@@ -1,6 +1,9 @@
 //! A program for each message.
 
-use std::process::{ExitStatus, Stdio};
+use std::{
+    io::ErrorKind,
+    process::{ExitStatus, Stdio},
+};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
@@ -10,11 +13,23 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use valkey_receiver::{Delivery, Outcome};
 
+use super::tee::Tee;
+use crate::failure::Failure;
+
 /// `EX_DATAERR`: the message is wrong and always will be.
 const DEAD: i32 = 65;
+/// What a shell ends with if it may not run a program, or finds none.
+const NOT_RUN: [i32; 2] = [126, 127];
 
 /// Runs the command; the payload is on its stdin, its end is the outcome.
-pub(super) async fn exec(delivery: &Delivery, command: &str, now: &CancellationToken) -> Outcome {
+///
+/// # Errors
+/// It cannot be run, whatever the message.
+pub(super) async fn exec(
+    delivery: &Delivery,
+    command: &str,
+    now: &CancellationToken,
+) -> Result<Outcome, Failure> {
     let envelope = delivery.envelope();
     let headers = serde_json::to_string(envelope.headers()).unwrap_or_else(|_| "{}".to_owned());
     let spawned = Command::new("sh")
@@ -32,15 +47,24 @@ pub(super) async fn exec(delivery: &Delivery, command: &str, now: &CancellationT
         )
         .env("VALKIT_HEADERS", headers)
         .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
         // A group of its own: Ctrl-C at a terminal ends us in peace, it does not hit what is to be finished.
         .process_group(0)
         .kill_on_drop(true)
         .spawn();
     let mut child = match spawned {
         Ok(child) => child,
-        Err(error) => return Outcome::nack(format!("sh could not be started: {error}")),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+            return Err(not_run("sh", &error.to_string()));
+        }
+        Err(error) => return Ok(Outcome::nack(format!("sh could not be started: {error}"))),
     };
     let group = Group::of(&child);
+    let mut tee = match child.stderr.take().map(Tee::of) {
+        Some(Ok(tee)) => tee,
+        Some(Err(error)) => return Ok(Outcome::nack(format!("reading what the program says: {error}"))),
+        None => return Ok(Outcome::nack("the program has no stderr")),
+    };
     let payload = payload(delivery);
     let mut stdin = child.stdin.take();
     let run = async {
@@ -53,17 +77,35 @@ pub(super) async fn exec(delivery: &Delivery, command: &str, now: &CancellationT
     };
     let ended = tokio::select! {
         ended = run => ended,
-        () = delivery.lease_lost().cancelled() => return Outcome::nack("the lease was lost"),
-        () = now.cancelled() => return Outcome::nack("given up at the second signal"),
+        never = tee.pass_on() => match never {},
+        () = delivery.lease_lost().cancelled() => return Ok(Outcome::nack("the lease was lost")),
+        () = now.cancelled() => return Ok(Outcome::nack("given up at the second signal")),
     };
     match ended {
         Ok(status) => {
             // What the program left running in the background is its own affair.
             group.spare();
-            outcome(status)
+            let said = tee.finish();
+            match status.code() {
+                Some(code) if NOT_RUN.contains(&code) => {
+                    let said = said.map_or_else(String::new, |said| format!(": {said}"));
+                    Err(not_run(command, &format!("exit code {code}{said}")))
+                }
+                _ => Ok(outcome(status, said.as_deref())),
+            }
         }
-        Err(error) => Outcome::nack(format!("waiting for the program: {error}")),
+        Err(error) => Ok(Outcome::nack(format!("waiting for the program: {error}"))),
     }
+}
+
+/// A mistake of the command line, for which no message is to pay.
+fn not_run(command: &str, why: &str) -> Failure {
+    Failure::usage(
+        format!(
+            "`{command}` could not be run ({why}); nothing was counted as an attempt, and all messages held go back"
+        ),
+        "is its path right, and may it be executed? A program that itself ends with exit code 126 or 127 looks the same",
+    )
 }
 
 /// The processes of a program, killed together unless it came to its end: `sh` alone would leave orphans at work.
@@ -95,12 +137,14 @@ fn payload(delivery: &Delivery) -> Vec<u8> {
     delivery.envelope().payload().get().as_bytes().to_vec()
 }
 
-fn outcome(status: ExitStatus) -> Outcome {
+/// `said`: the program's last words on stderr.
+fn outcome(status: ExitStatus, said: Option<&str>) -> Outcome {
+    let said = said.map_or_else(String::new, |said| format!(": {said}"));
     match status.code() {
         Some(0) => Outcome::ack(),
-        Some(DEAD) => Outcome::dead_letter("the program ended with exit code 65"),
-        Some(code) => Outcome::nack(format!("the program ended with exit code {code}")),
-        None => Outcome::nack("the program was killed by a signal"),
+        Some(DEAD) => Outcome::dead_letter(format!("the program ended with exit code 65{said}")),
+        Some(code) => Outcome::nack(format!("the program ended with exit code {code}{said}")),
+        None => Outcome::nack(format!("the program was killed by a signal{said}")),
     }
 }
 
@@ -117,11 +161,8 @@ mod tests {
 
     #[test]
     fn exit_codes_become_outcomes() {
-        let ended = |code: i32| outcome(ExitStatus::from_raw(code << 8)).name();
-        assert_eq!(
-            [ended(0), ended(65), ended(75), ended(1), ended(127)],
-            ["ack", "dead_letter", "nack", "nack", "nack"]
-        );
-        assert_eq!(outcome(ExitStatus::from_raw(9)).name(), "nack");
+        let ended = |code: i32| outcome(ExitStatus::from_raw(code << 8), None).name();
+        assert_eq!([ended(0), ended(65), ended(75), ended(1)], ["ack", "dead_letter", "nack", "nack"]);
+        assert_eq!(outcome(ExitStatus::from_raw(9), None).name(), "nack");
     }
 }

@@ -232,3 +232,88 @@ async fn sigterm_ends_it_also_when_the_server_refuses_to_settle() {
     );
     bench.cli(&["ACL", "DELUSER", &user]).await;
 }
+
+#[tokio::test]
+async fn a_command_that_cannot_be_run_costs_no_message_an_attempt() {
+    let bench = Bench::new().await;
+    bench.send_numbers(20);
+    for (command, concurrency) in [("./no-such-program.sh", "1"), ("/etc/passwd", "4")] {
+        let done = bench
+            .valkit(&["receive", &bench.queue, "--exec", command, "--concurrency", concurrency])
+            .env("VALKEY_RETRY_DELAY", "10ms")
+            .assert()
+            .code(2);
+        let told = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
+        assert!(told.contains(command) && told.contains("nothing was counted as an attempt"), "{told}");
+        assert!(told.contains("retried 0, dead 0"), "{told}");
+    }
+    assert_eq!(bench.kept(), 20);
+    let attempts = bench.ok(&["receive", &bench.queue, "-n", "20", "--exec", "echo $VALKIT_ATTEMPT"]);
+    assert_eq!(attempts.lines().filter(|attempt| *attempt == "1").count(), 20, "{attempts}");
+    Figures::new().sent(20).lost(20_u64.saturating_sub(attempts.lines().count() as u64)).publish();
+}
+
+#[tokio::test]
+async fn a_dead_letter_keeps_the_last_words_of_the_program_which_are_still_seen() {
+    let bench = Bench::new().await;
+    bench.send_numbers(1);
+    // Something goes on with the same stderr; nobody waits for it.
+    let script = "sleep 1000 >&- & echo $!; echo one >&2; printf 'no such\\007 user\\n\\n' >&2; exit 65";
+    let begun = Instant::now();
+    let done = bench.valkit(&["receive", &bench.queue, "-n", "1", "--exec", script]).assert().success();
+    let (out, told) = (&done.get_output().stdout, String::from_utf8_lossy(&done.get_output().stderr));
+    let sleeper = String::from_utf8_lossy(out).trim().to_owned();
+    Command::new("kill").arg(&sleeper).status().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(500), "it waited for what goes on");
+    assert!(told.contains("one\nno such\u{7} user\n"), "{told:?}");
+    let letter = &bench.lines(&["dead", "ls", &bench.queue])[0];
+    assert_eq!(letter["error"], "the program ended with exit code 65: no such user");
+}
+
+#[tokio::test]
+async fn a_paused_queue_is_named_with_the_verb_that_resumes_it() {
+    let bench = Bench::new().await;
+    bench.send_numbers(1);
+    let told = || {
+        let done = bench.valkit(&["receive", &bench.queue, "--idle-exit", "300ms"]).assert().success();
+        String::from_utf8_lossy(&done.get_output().stderr).into_owned()
+    };
+    bench.ok(&["queue", "pause", &bench.queue]);
+    let paused = told();
+    assert!(
+        paused.contains("is paused") && paused.contains(&format!("valkit queue resume {}", bench.queue)),
+        "{paused}"
+    );
+    bench.ok(&["queue", "resume", &bench.queue]);
+    assert!(!told().contains("paused"));
+}
+
+#[tokio::test]
+async fn who_waits_in_vain_hears_of_what_others_hold_and_then_that_it_was_reclaimed() {
+    let bench = Bench::new().await;
+    bench.send_numbers(1);
+    let mut holder = Command::new(env!("CARGO_BIN_EXE_valkit"))
+        .args(["receive", &bench.queue, "--lease", "10s", "--exec", "echo begun; exec sleep 120"])
+        .env("VALKEY_URL", bench.server.url())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "begun");
+    let receive = |arguments: &[&str]| {
+        let done = bench.valkit(&[&["receive", &bench.queue], arguments].concat()).assert().success();
+        String::from_utf8_lossy(&done.get_output().stderr).into_owned()
+    };
+    let told = receive(&["--idle-exit", "300ms"]);
+    assert!(told.contains("1 message of queue") && told.contains("in flight with 1 consumer"), "{told}");
+    assert!(told.contains("lease runs until 20"), "{told}");
+    assert!(!told.contains("reclaimed"), "{told}");
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    let told = receive(&["-n", "1"]);
+    assert!(
+        told.contains("acked 1, retried 0, dead 0, handed back 0, reclaimed from dead consumers 1"),
+        "{told}"
+    );
+}
