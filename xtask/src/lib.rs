@@ -41,4 +41,6 @@ mod documents {
     struct Readme;
     #[doc = include_str!("../../docs/configuration.md")]
     struct Configuration;
+    #[doc = include_str!("../../docs/inbox.md")]
+    struct Inbox;
 }
