@@ -63,6 +63,7 @@ pub(crate) fn origin(settings: &ConnectionSettings) -> Arc<Origin> {
     Arc::new(Origin {
         server: format!("{scheme}://{}", addresses.join(",")),
         user: settings.effective_username().unwrap_or("default").to_owned(),
+        fixed: settings.mode == Mode::Standalone,
     })
 }
 

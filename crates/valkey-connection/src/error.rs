@@ -74,6 +74,8 @@ pub(crate) struct Origin {
     pub(crate) server: String,
     /// User name, `default` unless set.
     pub(crate) user: String,
+    /// Whether it is a fixed address, which stays where it is when the primary moves.
+    pub(crate) fixed: bool,
 }
 
 const REDIRECTION: &str = "the hash slot of the key is moving between nodes";
@@ -245,6 +247,18 @@ impl Error {
         &self.inner.operation
     }
 
+    /// Whether the server wants a password and was given none.
+    pub fn lacks_password(&self) -> bool {
+        self.inner.kind == ErrorKind::Auth && self.inner.detail.starts_with("NOAUTH ")
+    }
+
+    /// Whether a fixed address, at which nobody looks for the primary, is that of a replica.
+    pub fn is_fixed_replica(&self) -> bool {
+        self.inner.kind == ErrorKind::RoleChange
+            && self.inner.detail.starts_with("READONLY ")
+            && self.inner.origin.as_ref().is_some_and(|origin| origin.fixed)
+    }
+
     /// Whether this failure says something about the health of the store (and so counts for the circuit breaker),
     /// rather than about the request.
     pub fn is_store_failure(&self) -> bool {
@@ -305,9 +319,7 @@ impl ErrorKind {
             Self::Configuration | Self::NoScript | Self::Protocol | Self::Rejected | Self::Script => None,
             Self::CrossSlot => Some("all keys of one command need the same hash tag"),
             Self::Denied => Some("grant the command, key and channel with ACL SETUSER"),
-            Self::Disconnected => {
-                Some("check that the server runs and is reachable; reconnecting goes on by itself")
-            }
+            Self::Disconnected => Some("check that the server runs and is reachable"),
             Self::OutOfMemory => Some("let consumers drain, or raise maxmemory"),
             Self::RoleChange => Some("the primary has moved; the connection is looking for it"),
             Self::StoreUnsafe => Some("look at INFO persistence and INFO replication on the server"),
@@ -338,11 +350,20 @@ impl fmt::Display for Error {
             (true, Some(origin)) => write!(f, "{}: ", origin.server)?,
             (true, None) => {}
         }
+        if self.lacks_password() {
+            return f.write_str(
+                "the server wants a password, and none was given (set password_file or password)",
+            );
+        }
         if let (ErrorKind::Auth | ErrorKind::Denied, Some(origin)) = (inner.kind, &inner.origin) {
             write!(f, "user `{}`: ", origin.user)?;
         }
         f.write_str(&inner.detail)?;
-        if let Some(remedy) = inner.kind.remedy() {
+        if self.is_fixed_replica() {
+            f.write_str(
+                " (this server is a replica: give the primary's address, or set mode to `sentinel`)",
+            )?;
+        } else if let Some(remedy) = inner.kind.remedy() {
             write!(f, " ({remedy})")?;
         }
         match inner.progress {
@@ -364,3 +385,39 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(message: &str, fixed: bool) -> String {
+        let origin = Origin { server: "h:1".to_owned(), user: "u".to_owned(), fixed };
+        Error::from_reply(message).with_origin(&Arc::new(origin)).to_string()
+    }
+
+    #[test]
+    fn only_who_looks_for_the_primary_says_so() {
+        let replica = "READONLY You can't write against a read only replica.";
+        assert!(
+            said(replica, true)
+                .contains("is a replica: give the primary's address, or set mode to `sentinel`")
+        );
+        assert!(said(replica, false).contains("the connection is looking for it"));
+    }
+
+    #[test]
+    fn a_missing_password_is_told_in_words_for_people() {
+        let told = said("NOAUTH HELLO must be called with the client already authenticated, otherwise", true);
+        assert_eq!(
+            told,
+            "h:1: the server wants a password, and none was given (set password_file or password)"
+        );
+        assert!(said("WRONGPASS invalid username-password pair", true).contains("user `u`"));
+    }
+
+    #[test]
+    fn nobody_who_has_ended_says_that_it_goes_on() {
+        let lost = Error::new(ErrorKind::Disconnected, Progress::NotSent, "Connection refused").to_string();
+        assert_eq!(lost, "Connection refused (check that the server runs and is reachable)");
+    }
+}

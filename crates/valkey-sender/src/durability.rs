@@ -42,9 +42,9 @@ pub enum Certainty {
     Rejected,
 }
 
-/// The words that name a durability.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidDurability;
+/// A text that names no durability; `Display` quotes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidDurability(String);
 
 // === impl Durability ===
 
@@ -53,15 +53,15 @@ impl FromStr for Durability {
 
     /// `fast`, `durable`, and `replicated:2` or `replicated(2)`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let count = |rest: &str| rest.parse().map(Self::Replicated).map_err(|_| InvalidDurability);
+        let replicated = |text: &str| {
+            let count = text.strip_prefix("replicated")?;
+            let count = count.strip_prefix(':').or_else(|| count.strip_prefix('(')?.strip_suffix(')'))?;
+            count.parse().ok().map(Self::Replicated)
+        };
         match text {
             "fast" => Ok(Self::Fast),
             "durable" => Ok(Self::Durable),
-            _ => match text.strip_prefix("replicated").ok_or(InvalidDurability)?.split_at_checked(1) {
-                Some((":", rest)) => count(rest),
-                Some(("(", rest)) => count(rest.strip_suffix(')').ok_or(InvalidDurability)?),
-                _ => Err(InvalidDurability),
-            },
+            _ => replicated(text).ok_or_else(|| InvalidDurability(text.to_owned())),
         }
     }
 }
@@ -94,7 +94,12 @@ impl Setting for Durability {
 
 impl fmt::Display for InvalidDurability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("expected `fast`, `durable` or `replicated:N` with N from 1")
+        write!(
+            f,
+            "`{}` is no durability: expected `fast`, `durable` or `replicated(N)` with N from 1, which may also be \
+             written `replicated:N`",
+            self.0
+        )
     }
 }
 
@@ -157,7 +162,11 @@ mod tests {
         for text in
             ["", "Fast", "replicated", "replicated:0", "replicated:", "replicated(2", "replicated2", "safe"]
         {
-            assert_eq!(text.parse::<Durability>(), Err(InvalidDurability), "{text}");
+            let told = text.parse::<Durability>().expect_err("not valid").to_string();
+            assert!(
+                told.starts_with(&format!("`{text}` is no")) && told.contains("`replicated(N)`"),
+                "{told}"
+            );
         }
     }
 

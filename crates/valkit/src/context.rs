@@ -7,7 +7,7 @@ use std::{
 
 use valkey_admin::Admin;
 use valkey_config::{Origin, Sources};
-use valkey_connection::{Connection, ConnectionSettings};
+use valkey_connection::{Command, Connection, ConnectionSettings};
 use valkey_receiver::ReceiverSettings;
 use valkey_sender::SenderSettings;
 
@@ -109,6 +109,14 @@ impl Context {
 
     pub(crate) async fn connect(&self) -> Result<Connection, Failure> {
         Ok(Connection::connect(&self.settings()?.connection).await?)
+    }
+
+    /// Whom a replica follows, if it says so.
+    pub(crate) async fn primary(&self) -> Option<String> {
+        let info = Command::new("INFO").arg("replication");
+        let info = self.connect().await.ok()?.execute(info).await.ok()?.into_string().ok()?;
+        let field = |name: &str| info.lines().find_map(|line| line.trim().strip_prefix(name));
+        Some(format!("{}:{}", field("master_host:")?, field("master_port:")?))
     }
 
     pub(crate) async fn admin(&self) -> Result<Admin, Failure> {

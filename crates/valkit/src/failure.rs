@@ -126,11 +126,12 @@ impl Failure {
     }
 
     /// What the connection said, under whatever verb it was.
-    fn connection_error(&self) -> Option<&valkey_connection::Error> {
+    pub(crate) fn connection_error(&self) -> Option<&valkey_connection::Error> {
         match self {
             Self::Admin(valkey_admin::Error::Connection(error))
             | Self::Connection(error)
             | Self::Receive(ReceiveError::Join { source: error, .. })
+            | Self::Durability(CheckError::Failed { source: error, .. })
             | Self::Send(SendError::Rejected { source: error, .. }) => Some(error),
             _ => None,
         }
@@ -146,6 +147,9 @@ impl Failure {
 fn hint_at(error: &valkey_connection::Error) -> Option<&'static str> {
     match error.kind() {
         ErrorKind::Disconnected | ErrorKind::Timeout => Some("give the server with --url or VALKEY_URL"),
+        ErrorKind::Auth if error.lacks_password() => Some(
+            "set VALKEY_PASSWORD_FILE (or VALKEY_PASSWORD), and VALKEY_USERNAME unless it is the user `default`",
+        ),
         ErrorKind::Protocol => {
             Some("is that port a Valkey's, and without TLS? With it, the URL begins with valkeys://")
         }

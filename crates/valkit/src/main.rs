@@ -48,13 +48,25 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .map_err(|error| Failure::io("starting the runtime", error))
-        .and_then(|runtime| runtime.block_on(cli::run(cli.verb, &context)));
-    let exit = match result {
+        .map(|runtime| runtime.block_on(run(cli.verb, &context)));
+    let exit = result.unwrap_or_else(|failure| {
+        context.say_failure(&failure);
+        failure.exit()
+    });
+    exit.into()
+}
+
+async fn run(verb: cli::Verb, context: &Context) -> Exit {
+    match cli::run(verb, context).await {
         Ok(exit) => exit,
         Err(failure) => {
             context.say_failure(&failure);
+            if failure.connection_error().is_some_and(valkey_connection::Error::is_fixed_replica)
+                && let Some(primary) = context.primary().await
+            {
+                context.hint(&format!("its primary is {primary}, as the replica has it"));
+            }
             failure.exit()
         }
-    };
-    exit.into()
+    }
 }

@@ -122,6 +122,7 @@ impl Driver {
             let origin = Arc::new(Origin {
                 server: format!("{} (primary by {})", primary.address(), self.origin.server),
                 user: self.origin.user.clone(),
+                fixed: false,
             });
             let server = primary.server_config();
             let (database, credentials) = (self.database(), &self.credentials);

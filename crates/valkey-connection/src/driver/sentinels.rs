@@ -68,14 +68,18 @@ impl Sentinels {
                 service: service.to_owned(),
                 who,
                 belief: Arc::clone(&belief),
-                origin: Arc::new(Origin { server: format!("Sentinel {host}"), user: user.to_owned() }),
+                origin: Arc::new(Origin {
+                    server: format!("Sentinel {host}"),
+                    user: user.to_owned(),
+                    fixed: false,
+                }),
                 credentials: Arc::clone(&credentials),
                 host,
             };
             AbortOnDropHandle::new(tokio::spawn(asker.run()))
         });
         let askers = askers.collect();
-        let origin = Arc::new(Origin { server: origin.server.clone(), user: user.to_owned() });
+        let origin = Arc::new(Origin { server: origin.server.clone(), user: user.to_owned(), fixed: false });
         Self { service: service.to_owned(), origin, belief, _askers: askers }
     }
 

@@ -134,7 +134,7 @@ impl DedicatedConnection {
         match answer.confirmed {
             Ok(()) => Ok(None),
             Err(error) if error.kind() == ErrorKind::Unconfirmed => {
-                Ok(Some(Trial::NotInTime { why: error.to_string() }))
+                Ok(Some(Trial::NotInTime { why: error.detail().to_owned() }))
             }
             Err(error) if is_unknown_command(&error) => Ok(Some(Trial::Unsupported)),
             Err(error) => Err(error),

@@ -127,13 +127,14 @@ mod tests {
                 "redis 7.0.15 has no WAITAOF",
                 "7.2",
             ),
-            (SyncFacts { trial: Some(Trial::Unsupported), ..good.clone() }, "no WAITAOF", "replicated"),
+            (SyncFacts { trial: Some(Trial::Unsupported), ..good.clone() }, "no WAITAOF", "`replicated(N)`"),
             (
                 SyncFacts { trial: Some(Trial::NotInTime { why: "2s".into() }), ..good.clone() },
                 "2s",
-                "INFO persistence",
+                "nothing of yours was sent (look at INFO replication and INFO persistence)",
             ),
-            (facts(SyncPolicy::EverySecond, acknowledged(300)), "4 writes", "`always`"),
+            (facts(SyncPolicy::EverySecond, acknowledged(300)), "appendfsync is `everysec`", "`always`"),
+            (facts(SyncPolicy::EverySecond, acknowledged(300)), "4 writes", "`replicated(N)`"),
         ];
         for (facts, what, remedy) in table {
             let text = facts.judge().unwrap_err().to_string();

@@ -116,14 +116,14 @@ impl DurabilityRefusal {
     pub const fn remedy(&self) -> &'static str {
         match self {
             Self::AnswersEarly { .. } | Self::CannotTell { .. } | Self::NeverSynced | Self::Untried => {
-                "set appendfsync to `always`, or send `replicated`"
+                "set appendfsync to `always`, or send `replicated(N)` if there are replicas"
             }
             Self::NoAppendOnlyFile => "set appendonly to `yes` and appendfsync to `always`",
-            Self::NotAnswered { .. } => "look at INFO replication and INFO persistence on the server",
+            Self::NotAnswered { .. } => "look at INFO replication and INFO persistence",
             Self::NotTold { .. } => "grant the user +config|get",
             Self::TooFewReplicas { .. } => "connect more replicas, or ask for fewer",
             Self::Unsupported { .. } => {
-                "Valkey of any version and Redis from 7.2 on have it; `replicated` works here, too"
+                "Valkey of any version and Redis from 7.2 on have it; `replicated(N)` works here, too, if there are replicas"
             }
         }
     }
@@ -134,8 +134,8 @@ impl fmt::Display for DurabilityRefusal {
         match self {
             Self::AnswersEarly { writes, took } => write!(
                 f,
-                "the server called {writes} writes synced to disk within {took:.1?}, one after the other, \
-                 but it syncs once a second: it answers before the sync"
+                "appendfsync is `everysec`: the server syncs to disk once a second, but called {writes} writes, one \
+                 after the other, synced within {took:.1?}: it answers before the sync"
             )?,
             Self::CannotTell { hz: Some(hz) } => write!(
                 f,
@@ -153,7 +153,9 @@ impl fmt::Display for DurabilityRefusal {
             Self::NoAppendOnlyFile => {
                 f.write_str("the server has no append-only file (appendonly is `no`)")?;
             }
-            Self::NotAnswered { why } => write!(f, "a trial write was not acknowledged: {why}")?,
+            Self::NotAnswered { why } => {
+                write!(f, "a trial write was not acknowledged ({why}), nothing of yours was sent")?;
+            }
             Self::NotTold { why } => write!(
                 f,
                 "the user may not ask for appendfsync, and an answer at once may be the truth or not ({why})"

@@ -1,6 +1,6 @@
 //! Each exit code, and that no password is ever shown.
 
-use valkey_testkit::TestServer;
+use valkey_testkit::{TestReplication, TestServer};
 
 use crate::support::{Bench, valkit};
 
@@ -71,9 +71,36 @@ fn five_not_reachable() {
     for verb in verbs {
         let done = valkit(verb).env("VALKEY_URL", NOWHERE).assert().code(5);
         let stderr = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
-        assert!(stderr.contains("127.0.0.1:1"), "{stderr}");
+        assert!(stderr.contains("127.0.0.1:1") && !stderr.contains("goes on"), "{stderr}");
     }
     valkit(&["send", "q", "--url", NOWHERE]).write_stdin("1").assert().code(5);
+}
+
+#[tokio::test]
+async fn five_for_a_replica_with_the_address_of_its_primary() {
+    let servers = TestReplication::builder().replicas(1).start().await.unwrap();
+    let replica = servers.servers()[1].url();
+    let role = servers.servers()[1].cli(&["ROLE"]).await.unwrap();
+    let primary = role.lines().skip(1).take(2).collect::<Vec<_>>().join(":");
+    for verb in [&["send", "q"][..], &["queue", "pause", "q"]] {
+        let done = valkit(verb).env("VALKEY_URL", &replica).write_stdin("1").assert().code(5);
+        let told = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
+        assert!(told.contains("this server is a replica: give the primary's address"), "{told}");
+        assert!(
+            told.contains(&format!("its primary is {primary}")) && !told.contains("looking for it"),
+            "{told}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn six_without_a_password_with_the_variable_to_set() {
+    let server = TestServer::builder().password("right-password").start().await.unwrap();
+    let url = format!("valkey://{}", server.url().rsplit('@').next().unwrap());
+    let done = valkit(&["queue", "ls", "--url", &url]).assert().code(6);
+    let told = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
+    assert!(told.contains("wants a password") && told.contains("VALKEY_PASSWORD_FILE"), "{told}");
+    assert!(!told.contains("HELLO"), "{told}");
 }
 
 #[tokio::test]

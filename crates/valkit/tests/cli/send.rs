@@ -181,7 +181,7 @@ async fn a_durability_that_cannot_be_promised_is_refused_with_the_remedy_and_not
     assert_eq!(bench.cli(&["EXISTS", &bench.public()]).await, "0");
     let wrong = ["send", &bench.queue, "--durability", "replicated:0"];
     let done = bench.valkit(&wrong).write_stdin("1").assert().code(2);
-    assert!(String::from_utf8_lossy(&done.get_output().stderr).contains("replicated:N"));
+    assert!(String::from_utf8_lossy(&done.get_output().stderr).contains("`replicated(N)`"));
     bench.valkit(&["send", &bench.queue, "--durability", "fast"]).write_stdin("1").assert().success();
 }
 
