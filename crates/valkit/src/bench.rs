@@ -23,8 +23,8 @@ use self::{
 use crate::{context::Context, exit::Exit, failure::Failure};
 
 const EXAMPLES: &str = "\
-Every row is measured in every round, one after the other, and its median counts: what disturbs the machine disturbs all
-rows alike, so the ratios hold where the absolute figures do not. Messages are 256 bytes. Receiving includes decoding, an
+Every row is measured in every round, one after the other, and its median counts: what disturbs the machine disturbs all \
+rows alike, so the ratios hold where the absolute figures do not. Messages are 256 bytes. Receiving includes decoding, an \
 empty handler and the settle. Round trips and CPU are the server's own counters.
 
 It works on queues of its own, bench-*, and removes them. Not for a server that is in use: it takes all it can get.

@@ -20,10 +20,12 @@ Examples:
   valkit doctor
 
 Exit codes:
-  0 done    1 failed    2 usage or settings    3 partly done, or nobody knows whether it was done    4 not there
-  5 server not reachable    6 denied to this user    7 refused as unsafe, nothing was done
+  0 done                 3 partly done, or nobody knows    6 denied to this user
+  1 failed               4 not there                       7 refused as unsafe, nothing done
+  2 usage or settings    5 server not reachable
 
 Data goes to stdout, words to stderr. NO_COLOR is respected.
+
 Settings come from --config FILE, then the environment (VALKEY_URL, VALKEY_USERNAME, VALKEY_PASSWORD, \
 VALKEY_PASSWORD_FILE, VALKEY_MODE, VALKEY_TLS_CA_FILE, ...), then --url. A password in --url can be seen by \
 every user of the machine: put it into VALKEY_PASSWORD_FILE or VALKEY_URL.";
@@ -42,7 +44,7 @@ pub(crate) struct Cli {
 #[derive(Args)]
 #[command(next_help_heading = "Options of every verb")]
 pub(crate) struct Global {
-    /// The server: `valkey://host:port`, `valkeys://`, `unix://`; several, separated by commas, for a cluster
+    /// The server: `valkey://host:port`, `valkeys://`, `unix://`; several, separated by commas, for a cluster [default: `VALKEY_URL`, else `valkey://127.0.0.1:6379`]
     // Not parsed here: the parser's errors would repeat the value, and with it the password.
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) url: Option<String>,

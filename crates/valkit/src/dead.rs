@@ -5,12 +5,12 @@ mod purge;
 mod replay;
 mod show;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde::Serialize;
-use valkey_admin::{DeadFilter, DeadLetter, DeadSelection, Tally};
+use valkey_admin::{Admin, DeadFilter, DeadLetter, DeadQuery, DeadSelection, Tally};
 use valkey_envelope::{DeadMeta, QueueName};
 
 use crate::{
@@ -100,6 +100,39 @@ impl Which {
     }
 }
 
+/// Letters whose reasons are counted where none was found.
+const COUNTED: usize = 1_000;
+
+/// Says why nothing was found: no such queue, no dead letters, or which others there are.
+async fn explain_nothing(admin: &Admin, queue: &QueueName, context: &Context) -> Result<(), Failure> {
+    let stats = admin.stats(queue).await?;
+    if !stats.exists {
+        return Err(Failure::no_queue(queue));
+    }
+    if stats.dead == 0 {
+        context.hint(&format!("queue {queue} has no dead letters"));
+        return Ok(());
+    }
+    let query = DeadQuery {
+        filter: DeadFilter::default(),
+        count: COUNTED,
+        after: None,
+        oldest_first: false,
+        preview_bytes: 0,
+    };
+    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+    for letter in admin.dead_letters(queue, &query).await?.letters {
+        *reasons.entry(Letter::new(letter).reason()).or_default() += 1;
+    }
+    let reasons: Vec<String> = reasons.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+    context.hint(&format!(
+        "queue {queue} has {}, but none like that; the reasons of the last ones: {}",
+        counted(stats.dead, "dead letter"),
+        text::printable(&reasons.join(", "))
+    ));
+    Ok(())
+}
+
 /// A dead letter in JSON.
 #[derive(Serialize)]
 struct Letter {
@@ -108,8 +141,11 @@ struct Letter {
     died_ms: u64,
     length: Option<u64>,
     whole: bool,
-    #[serde(flatten)]
+    #[serde(skip)]
     meta: Option<DeadMeta>,
+    /// The same, for people and programs: on the wire a lane is one character.
+    #[serde(flatten)]
+    about: Option<serde_json::Map<String, serde_json::Value>>,
     message_id: Option<String>,
     #[serde(flatten)]
     content: Message,
@@ -129,6 +165,7 @@ impl Letter {
             died_ms: letter.died_ms,
             length: letter.length,
             whole,
+            about: letter.meta.as_ref().and_then(about),
             meta: letter.meta,
             message_id: envelope.as_ref().map(|envelope| envelope.id().to_string()),
             content: text::message(&letter.bytes, whole),
@@ -139,6 +176,14 @@ impl Letter {
     fn reason(&self) -> String {
         self.meta.as_ref().map_or_else(|| "(unreadable)".to_owned(), |meta| meta.reason.to_string())
     }
+}
+
+fn about(meta: &DeadMeta) -> Option<serde_json::Map<String, serde_json::Value>> {
+    let serde_json::Value::Object(mut about) = serde_json::to_value(meta).ok()? else { return None };
+    if let Some(lane) = meta.lane {
+        about.insert("lane".to_owned(), lane.as_str().into());
+    }
+    Some(about)
 }
 
 /// What a verb did to dead letters.

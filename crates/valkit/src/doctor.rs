@@ -12,7 +12,7 @@ use crate::{
 };
 
 const EXAMPLES: &str = "\
-Reads only. Looks at versions, memory policy, persistence, access rules and clocks of every primary, and at every queue:
+Reads only. Looks at versions, memory policy, persistence, access rules and clocks of every primary, and at every queue: \
 foreign keys, expiries, consumers that are gone, messages nobody takes, dead letters. What the user may not ask is said.
 
 Exit code 1 if something critical was found, with --strict also for warnings and checks that could not be made.
@@ -33,14 +33,26 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
-    let diagnosis = context.admin().await?.doctor(&arguments.queues).await?;
+    let admin = context.admin().await?;
+    let diagnosis = admin.doctor(&arguments.queues).await?;
     if context.output.format == Format::Ndjson {
         diagnosis.findings.iter().try_for_each(|finding| context.output.line(finding))?;
     } else {
         context.output.object(&diagnosis, || render(&diagnosis, context))?;
     }
     let bar = if arguments.strict { Severity::Unchecked } else { Severity::Critical };
-    Ok(if diagnosis.worst().is_some_and(|worst| worst <= bar) { Exit::Failed } else { Exit::Ok })
+    let mut missing = Ok(());
+    for queue in &arguments.queues {
+        if let Err(failure) = Failure::unless_there(&admin, queue).await {
+            context.say_failure(&failure);
+            missing = Err(failure);
+        }
+    }
+    Ok(match missing {
+        _ if diagnosis.worst().is_some_and(|worst| worst <= bar) => Exit::Failed,
+        Err(failure) => failure.exit(),
+        Ok(()) => Exit::Ok,
+    })
 }
 
 fn render(diagnosis: &Diagnosis, context: &Context) -> String {

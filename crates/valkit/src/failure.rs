@@ -2,6 +2,7 @@
 
 use std::io;
 
+use valkey_admin::Admin;
 use valkey_connection::ErrorKind;
 use valkey_envelope::QueueName;
 use valkey_receiver::ReceiveError;
@@ -55,22 +56,31 @@ impl Failure {
         Self::Usage { what: what.into(), hint: hint.into() }
     }
 
+    /// There is nothing under that name.
     pub(crate) fn no_queue(queue: &QueueName) -> Self {
-        Self::NotFound(format!("queue {queue} has no key on this server"))
+        Self::NotFound(format!("no queue {queue}"))
+    }
+
+    /// As [`no_queue`](Self::no_queue), if that is so; a user who may not ask is told nothing.
+    pub(crate) async fn unless_there(admin: &Admin, queue: &QueueName) -> Result<(), Self> {
+        match admin.stats(queue).await {
+            Ok(stats) if !stats.exists => Err(Self::no_queue(queue)),
+            _ => Ok(()),
+        }
     }
 
     /// The exit code.
     pub(crate) fn exit(&self) -> Exit {
-        use valkey_admin::Error as Admin;
+        use valkey_admin::Error as Trouble;
         match self {
-            Self::Admin(Admin::Connection(error)) | Self::Connection(error) => Exit::of(error.kind()),
-            Self::Admin(Admin::NoDeadLetter { .. }) | Self::NotFound(_) => Exit::NotFound,
-            Self::Admin(Admin::InvalidRate { .. } | Admin::NotApplicable { .. })
+            Self::Admin(Trouble::Connection(error)) | Self::Connection(error) => Exit::of(error.kind()),
+            Self::Admin(Trouble::NoDeadLetter { .. }) | Self::NotFound(_) => Exit::NotFound,
+            Self::Admin(Trouble::InvalidRate { .. } | Trouble::NotApplicable { .. })
             | Self::Config(_)
             | Self::Usage { .. } => Exit::Usage,
             // Whoever read our output has seen enough.
             Self::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
-            Self::Admin(Admin::NewerFormat { .. }) | Self::Receive(ReceiveError::NewerFormat { .. }) => {
+            Self::Admin(Trouble::NewerFormat { .. }) | Self::Receive(ReceiveError::NewerFormat { .. }) => {
                 Exit::Refused
             }
             Self::Admin(_) | Self::Failed(_) | Self::Io { .. } => Exit::Failed,
@@ -101,7 +111,7 @@ impl Failure {
         match self {
             Self::Refused { hint, .. } | Self::Usage { hint, .. } => Some(hint.clone()),
             Self::NotFound(_) => {
-                Some("an empty queue leaves no key behind; `valkit queue ls` shows what is there".into())
+                Some("`valkit queue ls` lists them; an empty queue leaves no key behind".into())
             }
             // The id of the message is the one at hand: `send` says it, and so do handlers.
             Self::Admin(valkey_admin::Error::NoDeadLetter { queue, .. }) => Some(format!(

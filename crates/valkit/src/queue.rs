@@ -8,7 +8,10 @@ mod peek;
 mod purge;
 mod show;
 
-use clap::{Args, Subcommand, builder::PossibleValuesParser, builder::TypedValueParser};
+use clap::{
+    Args, Subcommand,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
 use valkey_admin::{Place, Tally};
 use valkey_envelope::QueueName;
 
@@ -54,9 +57,24 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> Result<Exit, Failure> 
     }
 }
 
+/// What the parts are called that have a verb of their own.
+const DEAD: &str = "dead";
+
 /// A parser of part names that lists them in the help.
 fn parts<const N: usize>(names: [&'static str; N]) -> impl TypedValueParser<Value = String> {
-    PossibleValuesParser::new(names)
+    let dead = PossibleValue::new(DEAD).hide(true);
+    PossibleValuesParser::new(names.map(PossibleValue::new).into_iter().chain([dead]))
+}
+
+/// Shows who asks for dead letters the verb that has to do with them.
+fn refuse_dead(parts: &[String], queue: &QueueName, verb: &str) -> Result<(), Failure> {
+    if parts.iter().any(|part| part == DEAD) {
+        return Err(Failure::usage(
+            "dead letters have verbs of their own",
+            format!("valkit dead {verb} {queue}"),
+        ));
+    }
+    Ok(())
 }
 
 /// The places of part names; `ready` stands for all that can be taken.

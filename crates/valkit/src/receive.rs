@@ -50,7 +50,7 @@ pub(crate) struct Arguments {
     /// Stop when nothing came for this long
     #[arg(long, value_name = "DURATION", value_parser = valkey_config::parse_duration)]
     idle_exit: Option<Duration>,
-    /// How long messages stay ours when we die
+    /// How long messages stay ours when we die [default: `VALKEY_LEASE`, else 15s]
     #[arg(long, value_name = "DURATION", value_parser = valkey_config::parse_duration)]
     lease: Option<Duration>,
     /// Run this with `sh -c` for every message

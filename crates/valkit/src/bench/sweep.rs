@@ -16,8 +16,8 @@ use super::{lab::Lab, load::Measured, machine::Machine, relay::Relay};
 use crate::{context::Context, exit::Exit, failure::Failure};
 
 pub(crate) const EXAMPLES: &str = "\
-One thing grows and the rest stays: producers, consumers, waiting (messages in the queue), size (of a message), distance
-(injected round trip time), encryption (plain, then TLS: name the same machine's other port with --tls-url). Each point is
+One thing grows and the rest stays: producers, consumers, waiting (messages in the queue), size (of a message), distance \
+(injected round trip time), encryption (plain, then TLS: name the same machine's other port with --tls-url). Each point is \
 measured in every round, and its median counts.
 
 Waiting goes up to ten million messages of 256 bytes, which take 2.7 GB of the server's memory.

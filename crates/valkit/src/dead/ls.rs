@@ -3,15 +3,8 @@
 use valkey_admin::{DeadCursor, DeadQuery};
 use valkey_envelope::QueueName;
 
-use super::{Filter, Letter};
-use crate::{
-    context::Context,
-    exit::Exit,
-    failure::Failure,
-    output::Format,
-    table::Column,
-    text::{self, counted},
-};
+use super::{Filter, Letter, explain_nothing};
+use crate::{context::Context, exit::Exit, failure::Failure, output::Format, table::Column, text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -86,19 +79,13 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
             break;
         }
     }
+    if found == 0 {
+        explain_nothing(&admin, queue, context).await?;
+    }
     if context.output.format != Format::Ndjson {
         context.output.list(&COLUMNS, &rows)?;
     }
-    if found == 0 {
-        let stats = admin.stats(queue).await?;
-        context.hint(&if !stats.exists {
-            format!("queue {queue} has no key on this server: is that its name? `valkit queue ls` shows those there are")
-        } else if stats.dead == 0 {
-            format!("queue {queue} has no dead letters")
-        } else {
-            format!("queue {queue} has {}, but none like that", counted(stats.dead, "dead letter"))
-        });
-    } else if after.is_some() {
+    if after.is_some() {
         context.hint("there may be more: --count N or --all");
     }
     Ok(Exit::Ok)

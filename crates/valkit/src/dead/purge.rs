@@ -3,7 +3,7 @@
 use valkey_admin::Execution;
 use valkey_envelope::QueueName;
 
-use super::{Done, Which};
+use super::{Done, Which, explain_nothing};
 use crate::{confirm::Guard, context::Context, exit::Exit, failure::Failure, text::counted};
 
 const EXAMPLES: &str = "\
@@ -28,6 +28,9 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     let selection = which.selection()?;
     let admin = context.admin().await?;
     let found = admin.purge_dead(&queue, &selection, Execution::DryRun, |_| ()).await?;
+    if found.done() == 0 && found.failed.is_none() {
+        explain_nothing(&admin, &queue, context).await?;
+    }
     if guard.dry_run || found.done() == 0 {
         return Done::finish(queue, guard.dry_run, &found, "dead letters to remove", context);
     }

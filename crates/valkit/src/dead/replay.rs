@@ -3,7 +3,7 @@
 use valkey_admin::{Execution, ReplayTo};
 use valkey_envelope::QueueName;
 
-use super::{Done, Which};
+use super::{Done, Which, explain_nothing};
 use crate::{context::Context, exit::Exit, failure::Failure};
 
 const EXAMPLES: &str = "\
@@ -38,6 +38,9 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     let to = to.map_or(ReplayTo::Source, ReplayTo::Queue);
     let execution = if dry_run { Execution::DryRun } else { Execution::Run };
     let tally = admin.replay(&queue, &selection, &to, execution, |_| ()).await?;
+    if tally.done() == 0 && tally.failed.is_none() {
+        explain_nothing(&admin, &queue, context).await?;
+    }
     Done::finish(
         queue,
         dry_run,

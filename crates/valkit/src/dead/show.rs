@@ -23,7 +23,14 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
-    let letter = context.admin().await?.dead_letter(&arguments.queue, &arguments.id).await?;
+    let admin = context.admin().await?;
+    let letter = match admin.dead_letter(&arguments.queue, &arguments.id).await {
+        Err(error @ valkey_admin::Error::NoDeadLetter { .. }) => {
+            Failure::unless_there(&admin, &arguments.queue).await?;
+            return Err(error.into());
+        }
+        letter => letter?,
+    };
     if arguments.raw {
         if letter.length.is_none() {
             return Err(Failure::Failed(format!(

@@ -3,7 +3,7 @@
 use valkey_admin::{Admin, Execution};
 use valkey_envelope::QueueName;
 
-use super::{Done, parts, places};
+use super::{Done, parts, places, refuse_dead};
 use crate::{confirm::Guard, context::Context, exit::Exit, failure::Failure, text::counted};
 
 const EXAMPLES: &str = "\
@@ -31,10 +31,14 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
     let Arguments { queue, only, guard } = arguments;
+    refuse_dead(&only, &queue, "replay")?;
     let admin = context.admin().await?;
     let places = if only.is_empty() { Admin::HAND_BACK.to_vec() } else { places(&only) };
     let found = admin.hand_back(&queue, &places, Execution::DryRun, |_| ()).await?;
     let stats = admin.stats(&queue).await?;
+    if !stats.exists && found.done() == 0 {
+        return Err(Failure::no_queue(&queue));
+    }
     let live = stats.consumers.iter().filter(|consumer| consumer.lease.is_live()).count();
     if live > 0 {
         context.hint(&format!(

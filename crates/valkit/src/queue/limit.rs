@@ -6,6 +6,7 @@ use serde::Serialize;
 use valkey_admin::{Change, Limits, LimitsChange, OddLimit, QueueStats};
 use valkey_envelope::QueueName;
 
+use super::pause::note_unless_there;
 use crate::{
     context::Context,
     exit::Exit,
@@ -80,6 +81,9 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     };
     let admin = context.admin().await?;
     let looks = change == LimitsChange::default();
+    if !looks {
+        note_unless_there(&admin, &queue, context).await;
+    }
     let changed = if looks { 0 } else { admin.set_limits(&queue, &change).await? };
     let stats = admin.stats(&queue).await?;
     if looks && !stats.exists {

@@ -4,7 +4,7 @@ use serde::Serialize;
 use valkey_admin::{PeekQuery, Peeked, Place};
 use valkey_envelope::{Lane, QueueName};
 
-use super::{parts, places};
+use super::{parts, places, refuse_dead};
 use crate::{
     context::Context,
     exit::Exit,
@@ -77,6 +77,7 @@ const COLUMNS: [Column<Row>; 6] = [
 ];
 
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
+    refuse_dead(std::slice::from_ref(&arguments.part), &arguments.queue, "ls")?;
     let admin = context.admin().await?;
     let mut rows = Vec::new();
     let (mut skip, mut total) = (arguments.skip, 0);
@@ -98,6 +99,9 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
                 }
             }
         }
+    }
+    if total == 0 {
+        Failure::unless_there(&admin, &arguments.queue).await?;
     }
     context.output.list(&COLUMNS, &rows)?;
     let shown = arguments.skip.saturating_add(rows.len() as u64);

@@ -3,7 +3,7 @@
 use valkey_admin::Execution;
 use valkey_envelope::QueueName;
 
-use super::{Done, parts, places};
+use super::{Done, parts, places, refuse_dead};
 use crate::{confirm::Guard, context::Context, exit::Exit, failure::Failure};
 
 const EXAMPLES: &str = "\
@@ -29,9 +29,13 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
     let Arguments { queue, only, guard } = arguments;
+    refuse_dead(&only, &queue, "purge")?;
     let admin = context.admin().await?;
     let places = places(&only);
     let found = admin.purge(&queue, &places, Execution::DryRun, |_| ()).await?;
+    if found.done() == 0 {
+        Failure::unless_there(&admin, &queue).await?;
+    }
     if guard.dry_run || found.done() == 0 {
         return Done::finish(queue, guard.dry_run, found, "messages to remove", context);
     }

@@ -78,9 +78,23 @@ async fn ls_of_nothing_says_why_there_is_nothing() {
         let done = bench.valkit(&[&["dead", "ls", &bench.queue], arguments].concat()).assert().success();
         String::from_utf8_lossy(&done.get_output().stderr).into_owned()
     };
-    assert!(hint(&[]).contains("has no key on this server"));
     bench.push("x").await;
     assert!(hint(&[]).contains("has no dead letters"));
     bench.bury("1-1-c", "rejected", b"x").await;
-    assert!(hint(&["--reason", "expired"]).contains("has 1 dead letter, but none like that"));
+    let other = "has 1 dead letter, but none like that; the reasons of the last ones: rejected 1";
+    assert!(hint(&["--reason", "expired"]).contains(other));
+    for verb in [&["replay"][..], &["purge", "--yes"]] {
+        let arguments = [&["dead", verb[0], &bench.queue, "--reason", "nosuch"], &verb[1..]].concat();
+        let done = bench.valkit(&arguments).assert().success();
+        let told = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
+        assert!(told.contains(other), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_lane_has_one_name_in_every_output() {
+    let bench = Bench::new().await;
+    bench.bury("1-1-c", "rejected", b"x").await;
+    assert_eq!(bench.lines(&["dead", "ls", &bench.queue])[0]["lane"], "normal");
+    assert_eq!(bench.json(&["dead", "show", &bench.queue, "1-1-c"])["lane"], "normal");
 }

@@ -55,10 +55,27 @@ fn completions_for_every_shell() {
     }
 }
 
+/// A line of prose ends where the first word of the next has no room: a line that was broken by hand, too, is short of it.
+fn assert_wrapped_once(help: &str) {
+    let prose = help.lines().filter(|line| !line.ends_with(':'));
+    for (line, next) in prose.clone().zip(prose.skip(1)) {
+        let text = |line: &str| !line.is_empty() && !line.starts_with(' ');
+        if text(line) && text(next) && !line.starts_with("Usage") {
+            let word = next.split(' ').next().unwrap();
+            assert!(
+                line.len() <= 100 && line.len() + 1 + word.len() > 100,
+                "{line:?} before {next:?} in\n{help}"
+            );
+        }
+    }
+}
+
 #[test]
 fn help_teaches_at_every_verb() {
-    let verbs: [&[&str]; 16] = [
+    let verbs: [&[&str]; 18] = [
         &[],
+        &["bench", "queue"],
+        &["bench", "sweep"],
         &["send"],
         &["receive"],
         &["queue", "ls"],
@@ -81,6 +98,8 @@ fn help_teaches_at_every_verb() {
         let help = String::from_utf8_lossy(&done.get_output().stdout).into_owned();
         assert!(help.contains("Examples:"), "{verb:?}\n{help}");
         assert!(!help.contains("hunter2") && !help.contains("demo-consumer"), "{help}");
+        assert!(help.contains("[default: `VALKEY_URL`, else `valkey://127.0.0.1:6379`]"), "{verb:?}\n{help}");
+        assert_wrapped_once(&help);
     }
 }
 

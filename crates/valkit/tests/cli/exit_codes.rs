@@ -33,7 +33,15 @@ fn two_usage() {
     valkit(&["send", "q", "--ttl", "10"]).assert().code(2);
     valkit(&["send", "q", "--raw", "--ttl", "10s"]).assert().code(2);
     valkit(&["queue", "purge", "q"]).assert().code(2);
-    valkit(&["queue", "purge", "q", "--only", "dead"]).assert().code(2);
+    for (verb, way) in [
+        (&["queue", "purge", "q", "--only", "delayed,dead"][..], "valkit dead purge q"),
+        (&["queue", "peek", "q", "--in", "dead"], "valkit dead ls q"),
+        (&["queue", "hand-back", "q", "--only", "dead"], "valkit dead replay q"),
+    ] {
+        let done = valkit(verb).assert().code(2);
+        let told = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
+        assert!(told.contains(way), "{told}");
+    }
     valkit(&["--url", "ftp://x", "queue", "ls"]).assert().code(2);
     valkit(&["queue", "ls"]).env("VALKEY_POOL_SIZE", "many").assert().code(2);
     valkit(&["queue", "ls", "--config", "/does/not/exist.toml"]).assert().code(2);
@@ -62,6 +70,41 @@ async fn four_not_there() {
     bench.valkit(&["queue", "show", &bench.queue]).assert().code(4);
     bench.valkit(&["dead", "show", &bench.queue, "nope"]).assert().code(4);
     bench.valkit(&["dead", "replay", &bench.queue, "nope"]).assert().code(4);
+}
+
+#[tokio::test]
+async fn four_for_every_verb_that_is_given_a_queue_that_is_not_there() {
+    let bench = Bench::new().await;
+    let queue = bench.queue.as_str();
+    let verbs: [&[&str]; 14] = [
+        &["queue", "show", queue],
+        &["queue", "peek", queue],
+        &["queue", "peek", queue, "-o", "json"],
+        &["queue", "limit", queue],
+        &["queue", "resume", queue],
+        &["queue", "purge", queue, "--only", "ready", "--yes"],
+        &["queue", "purge", queue, "--only", "ready", "--dry-run"],
+        &["queue", "hand-back", queue, "--yes"],
+        &["dead", "ls", queue],
+        &["dead", "show", queue, "ID"],
+        &["dead", "replay", queue, "--all"],
+        &["dead", "replay", queue, "ID"],
+        &["dead", "purge", queue, "--all", "--yes"],
+        &["doctor", queue],
+    ];
+    for verb in verbs {
+        let done = bench.valkit(verb).assert().code(4);
+        let told = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
+        assert!(told.contains(&format!("error: no queue {queue}")), "{verb:?}: {told}");
+        assert!(told.contains("`valkit queue ls` lists them"), "{verb:?}: {told}");
+    }
+    // A queue may be set up before its first message.
+    for verb in [&["queue", "pause", queue][..], &["queue", "limit", queue, "--rate", "5/s"]] {
+        let done = bench.valkit(verb).assert().success();
+        let told = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
+        assert!(told.contains("no messages yet"), "{verb:?}: {told}");
+        bench.cli(&["DEL", &bench.key("control")]).await;
+    }
 }
 
 #[test]
