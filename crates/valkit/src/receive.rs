@@ -33,7 +33,7 @@ begun goes back uncounted. A lost lease kills its program: another consumer has 
 Examples:
   valkit receive user-registrations --count 1
   valkit receive user-registrations --idle-exit 5s > all.ndjson
-  valkit receive user-registrations --concurrency 4 --exec 'curl -fsS -d @- http://localhost:8080/register'";
+  valkit receive user-registrations --concurrency 4 --exec 'curl -fsS -d @- http://api/register'";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]

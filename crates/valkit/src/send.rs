@@ -144,7 +144,12 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     }
     let ended = all(&arguments, &connection, &sender, &input, &mut summary, context).await;
     summary.tell_lines(context);
-    ended?;
+    if let Err(failure) = ended {
+        return Err(match summary.done() + summary.unknown {
+            0 => failure,
+            begun => Failure::Partial(format!("stopped after {begun} messages: {failure}")),
+        });
+    }
     summary.finish(context)
 }
 

@@ -20,8 +20,8 @@ shown. Consumers follow with their next take. Senders that ask for room with eac
 VALKEY_BOUNDED=false) follow at once, others within five seconds; plain LPUSH producers, and `valkit send --raw`, know of no \
 limit.
 
-  --max-length     messages that may wait, ready and delayed; beyond it senders block, fail or shed (ON_FULL). Retries and
-                   replays always find room
+  --max-length     messages that may wait, ready and delayed; beyond it senders block, fail or
+                   shed (ON_FULL). Retries and replays always find room
   --max-in-flight  messages that consumers may hold at once, over all of them
   --rate           messages that consumers may take: 100/s, 30/1m, 1000/1h
   --burst          messages that may be taken at once after a lull; 1 unless set

@@ -301,3 +301,26 @@ async fn several_lines_of_json_are_shown_the_way() {
     assert!(told("{\"a\":1}\n{\"a\":2}\n").contains("--ndjson"));
     assert!(told("plain text\nof two lines").contains("--raw"));
 }
+
+#[tokio::test]
+async fn a_stop_half_way_is_no_success_and_no_failure() {
+    let bench = Bench::new().await;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_valkit"))
+        .args(["send", &bench.queue, "--ndjson", "-o", "ndjson"])
+        .env("VALKEY_URL", bench.server.url())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Nobody reads what it says, so it stops after the first batch.
+    drop(child.stdout.take());
+    let lines: String = (0..600).map(|i| format!("{i}\n")).collect();
+    // It may not read all of it.
+    let _ = child.stdin.take().unwrap().write_all(lines.as_bytes());
+    let done = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(3), "{told}");
+    assert!(told.contains("stopped after"), "{told}");
+    assert_eq!(bench.cli(&["LLEN", &bench.public()]).await, "256");
+}
