@@ -185,6 +185,11 @@ async fn a_durability_that_cannot_be_promised_is_refused_with_the_remedy_and_not
     bench.valkit(&["send", &bench.queue, "--durability", "fast"]).write_stdin("1").assert().success();
 }
 
+/// So many lines, each a payload.
+fn numbers(count: u32) -> String {
+    (0..count).flat_map(|i| [i.to_string(), "\n".to_owned()]).collect()
+}
+
 /// A server that answers reads and lets writes wait, for as long as a test lasts.
 async fn hold_writes(server: &TestServer) {
     server.cli(&["CLIENT", "PAUSE", "60000", "WRITE"]).await.unwrap();
@@ -233,11 +238,11 @@ async fn what_was_sent_what_was_not_and_what_nobody_knows_are_counted_apart() {
             .spawn()
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        let lines: String = (0..256).map(|i| format!("{i}\n")).collect();
+        let lines = numbers(256);
         stdin.write_all(lines.as_bytes()).unwrap();
         let begun = Instant::now();
         while server.cli(&["LLEN", "queue:q"]).await.unwrap() != "256" {
-            assert!(begun.elapsed() < Duration::from_secs(60), "nothing came");
+            assert!(begun.elapsed() < Duration::from_mins(1), "nothing came");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         hold_writes(&server).await;
@@ -315,7 +320,7 @@ async fn a_stop_half_way_is_no_success_and_no_failure() {
         .unwrap();
     // Nobody reads what it says, so it stops after the first batch.
     drop(child.stdout.take());
-    let lines: String = (0..600).map(|i| format!("{i}\n")).collect();
+    let lines = numbers(600);
     // It may not read all of it.
     let _ = child.stdin.take().unwrap().write_all(lines.as_bytes());
     let done = child.wait_with_output().unwrap();
