@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::Value;
-use valkey_testkit::TestServer;
+use valkey_testkit::{TestReplication, TestServer};
 
 use crate::support::{Bench, valkit};
 
@@ -328,4 +328,20 @@ async fn a_stop_half_way_is_no_success_and_no_failure() {
     assert_eq!(done.status.code(), Some(3), "{told}");
     assert!(told.contains("stopped after"), "{told}");
     assert_eq!(bench.cli(&["LLEN", &bench.public()]).await, "256");
+}
+
+#[tokio::test]
+async fn a_trial_that_fails_is_not_taken_for_the_message() {
+    let servers = TestReplication::builder().replicas(1).start().await.unwrap();
+    servers.wait_synced().await.unwrap();
+    servers.link(1).stall();
+    let mut send = valkit(&["send", "q", "--durability", "replicated:1"]);
+    let done = send.env("VALKEY_URL", servers.servers()[0].url()).write_stdin("1").assert().code(7);
+    let told = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
+    assert!(
+        told.contains("a trial write was not acknowledged") && told.contains("nothing of yours was sent"),
+        "{told}"
+    );
+    assert!(told.matches("look at").count() == 1 && !told.contains("the primary has it"), "{told}");
+    assert_eq!(servers.servers()[0].cli(&["EXISTS", "queue:q"]).await.unwrap(), "0");
 }
