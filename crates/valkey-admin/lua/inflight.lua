@@ -21,5 +21,9 @@ for _, field in ipairs(redis.call('HKEYS', key)) do
     end
   end
 end
-local claimed = oldest and string.match(redis.call('HGET', key, oldest), '^(%d+)|') or ''
+local claimed = ''
+if oldest then
+  -- A bare message has no header: the number of its take tells when.
+  claimed = string.match(redis.call('HGET', key, oldest), '^(%d+)|') or string.format('%.0f', math.floor(oldest_take / 16))
+end
 return { kind, count, claimed }

@@ -203,7 +203,7 @@ impl Source<'_> {
         let element = element.clone();
         let frame = match self {
             Self::Delayed => Delayed::decode(element.clone()).map(|delayed| delayed.frame),
-            Self::InFlight { .. } => InFlight::decode(element.clone()).map(|held| held.frame),
+            Self::InFlight { .. } => Ok(InFlight::decode(0, element.clone()).frame),
             Self::Redo => Frame::decode(element.clone()),
         };
         frame.map_or(element, |frame| retries::add(&frame.raw, frame.attempts))
@@ -220,6 +220,7 @@ mod tests {
         assert_eq!(plain(Source::Redo, b"2|3|n|\xff\x00"), b"\xff\x00"[..]);
         assert_eq!(plain(Source::Delayed, b"1-1-c|0|0|h|raw"), "raw");
         assert_eq!(plain(Source::InFlight { consumer: "c" }, b"17|0|0|n|raw"), "raw");
+        assert_eq!(plain(Source::InFlight { consumer: "c" }, b"{\"payload\":1}"), "{\"payload\":1}");
         assert_eq!(plain(Source::Redo, b"no frame"), "no frame");
     }
 }

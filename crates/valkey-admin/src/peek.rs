@@ -200,7 +200,7 @@ impl Peeked {
                 peeked.due_ms = scripts::score("peek", tag).ok().flatten();
                 Delayed::decode(bytes).ok().map(|delayed| delayed.frame)
             }
-            Place::InFlight => InFlight::decode(bytes).ok().map(|held| {
+            Place::InFlight => InFlight::of_field(tag.as_bytes(), bytes).map(|held| {
                 peeked.claimed_ms = Some(held.claimed_ms);
                 held.frame
             }),
@@ -240,6 +240,8 @@ mod tests {
         );
         let seen = peeked(Place::InFlight, "1-1", b"17|1|0|n|raw", 100);
         assert_eq!((seen.claimed_ms, seen.crashes, seen.length), (Some(17), Some(1), 3));
+        let seen = peeked(Place::InFlight, "277-1", b"{}", 100);
+        assert_eq!((seen.claimed_ms, seen.crashes, seen.length), (Some(17), Some(0), 2));
     }
 
     #[test]

@@ -29,7 +29,8 @@ pub struct Frame {
     pub raw: Bytes,
 }
 
-/// A message claimed by a consumer: `<claim_ms>|` and its [`Frame`].
+/// A message claimed by a consumer: `<claim_ms>|` and its [`Frame`], or the bytes alone, if they are a JSON object from the
+/// normal lane that was never tried. The number of its take then tells when it was claimed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InFlight {
     /// When it was claimed, in milliseconds of the server's clock since the Unix epoch.
@@ -70,6 +71,8 @@ struct Header {
 const FRAME_HEADER: usize = 24;
 /// 20 digits and a bar.
 const NUMBER_HEADER: usize = 21;
+/// Takes of one consumer that can share a millisecond: the number of a take is the time in ms, times this, plus a count.
+const TAKES_A_MS: u64 = 16;
 
 impl Frame {
     /// The frame of a message that was just pushed: no crash, no attempt.
@@ -131,7 +134,7 @@ impl Header {
 // === impl InFlight ===
 
 impl InFlight {
-    /// The hash value as bytes.
+    /// The hash value with its header.
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(NUMBER_HEADER + FRAME_HEADER + self.frame.raw.len());
         put_number(&mut out, self.claimed_ms);
@@ -139,15 +142,31 @@ impl InFlight {
         out.freeze()
     }
 
-    /// Reads a hash value. `frame.raw` shares the memory of `bytes`.
-    ///
-    /// # Errors
-    /// [`FrameError`] naming the header field that is missing or wrong.
-    pub fn decode(bytes: Bytes) -> Result<Self, FrameError> {
-        let mut rest = &*bytes;
-        let claimed_ms = number(&mut rest, "claimed_ms")?;
-        let header = Header::read(rest)?;
-        Ok(Self { claimed_ms, frame: header.of(bytes) })
+    /// Reads a field of the hash, `<take>-<i>`, and its value. What has no header, or a broken one, is a message as it was
+    /// pushed. `frame.raw` shares the memory of `value`.
+    pub fn decode(take: u64, value: Bytes) -> Self {
+        let mut rest = &*value;
+        let header =
+            number(&mut rest, "claimed_ms").and_then(|claimed_ms| Ok((claimed_ms, Header::read(rest)?)));
+        match header {
+            Ok((claimed_ms, header)) => Self { claimed_ms, frame: header.of(value) },
+            Err(_) => Self { claimed_ms: take / TAKES_A_MS, frame: Frame::fresh(Lane::Normal, value) },
+        }
+    }
+
+    /// The same by the name of the field; `None` if that is no message, but bookkeeping.
+    pub fn of_field(field: &[u8], value: Bytes) -> Option<Self> {
+        let (take, place) = str::from_utf8(field).ok()?.split_once('-')?;
+        place.parse::<u32>().ok()?;
+        Some(Self::decode(take.parse().ok()?, value))
+    }
+
+    /// The number of a consumer's take that follows `last`, at `now_ms` of the server's clock: always a higher one, also
+    /// when the clock has stepped back. Sixteen in a row differ in their remainder by 16, by which lanes get their turns.
+    pub fn take_after(last: u64, now_ms: u64) -> u64 {
+        let turn = (last + 1) % TAKES_A_MS;
+        let least_ms = last / TAKES_A_MS + u64::from(turn == 0);
+        now_ms.max(least_ms) * TAKES_A_MS + turn
     }
 }
 
@@ -266,7 +285,33 @@ mod tests {
     fn extremes_survive() {
         let frame = Frame { crashes: u32::MAX, attempts: u32::MAX, lane: Lane::High, raw: Bytes::new() };
         let in_flight = InFlight { claimed_ms: u64::MAX, frame };
-        assert_eq!(InFlight::decode(in_flight.encode()), Ok(in_flight));
+        assert_eq!(InFlight::decode(7, in_flight.encode()), in_flight);
+    }
+
+    #[test]
+    fn what_has_no_header_is_a_message_as_it_was_pushed() {
+        for bare in [&b"{\"payload\":1}"[..], b"", b"x|0|0|n|", b"1|2|n|", b"\xff|"] {
+            let read = InFlight::decode(1_753_000_000_123 * 16 + 5, Bytes::from_static(bare));
+            let frame = Frame::fresh(Lane::Normal, bare);
+            assert_eq!(read, InFlight { claimed_ms: 1_753_000_000_123, frame });
+        }
+        for bookkeeping in [&b"#"[..], b"@", b"12", b"12-", b"-1", b"\xff-1"] {
+            assert_eq!(InFlight::of_field(bookkeeping, Bytes::from_static(b"{}")), None);
+        }
+        let read = InFlight::of_field(b"33-64", Bytes::from_static(b"{}")).unwrap();
+        assert_eq!((read.claimed_ms, read.frame.raw), (2, Bytes::from_static(b"{}")));
+    }
+
+    #[test]
+    fn takes_count_up_whatever_the_clock_does() {
+        let mut last = 0;
+        for now_ms in [0, 5, 5, 5, 4, 1_000, 3, 3].into_iter().chain([7; 40]) {
+            let next = InFlight::take_after(last, now_ms);
+            assert!(next > last && next / 16 >= now_ms, "{last} {now_ms} {next}");
+            assert_eq!(next % 16, (last + 1) % 16);
+            last = next;
+        }
+        assert_eq!(last / 16, 1_003, "it runs ahead of the clock only by what the count needs");
     }
 
     #[test]
@@ -295,7 +340,6 @@ mod tests {
         }
         assert_eq!(Delayed::decode(Bytes::from_static(b"|0|0|n|")).unwrap_err().field(), "id");
         assert_eq!(Delayed::decode(Bytes::from_static(b"\xff|0|0|n|")).unwrap_err().field(), "id");
-        assert_eq!(InFlight::decode(Bytes::from_static(b"x|0|0|n|")).unwrap_err().field(), "claimed_ms");
     }
 
     #[test]

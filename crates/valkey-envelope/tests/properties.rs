@@ -116,10 +116,10 @@ proptest! {
     }
 
     #[test]
-    fn frames_come_back(frame in frame(), claimed_ms in any::<u64>(), id in "[^|]{1,40}") {
+    fn frames_come_back(frame in frame(), claimed_ms in any::<u64>(), take in any::<u64>(), id in "[^|]{1,40}") {
         prop_assert_eq!(Frame::decode(frame.encode()), Ok(frame.clone()));
         let in_flight = InFlight { claimed_ms, frame: frame.clone() };
-        prop_assert_eq!(InFlight::decode(in_flight.encode()), Ok(in_flight));
+        prop_assert_eq!(InFlight::decode(take, in_flight.encode()), in_flight);
         let delayed = Delayed { id, frame };
         prop_assert_eq!(Delayed::decode(delayed.encode().unwrap()), Ok(delayed));
     }

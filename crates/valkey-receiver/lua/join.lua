@@ -1,9 +1,10 @@
 #!lua flags=allow-oom
--- transition: a consumer that never was becomes one with a lease
+-- transition: a name that is no consumer's and holds nothing becomes a consumer with a lease
 -- KEYS: 1 public LIST, 2 lane:high LIST, 3 lane:low LIST, 4 woken LIST, 5 inflight:<cid> HASH, 6 consumers ZSET, 7 redo LIST,
 --       8 delayed ZSET, 9 dead ZSET, 10 dead:body HASH, 11 control HASH
 -- ARGV: 1 cid, 2 lease ms, 3 the newest format of a queue that the caller knows (1 if absent)
--- Returns: {'joined' | 'fenced', now ms}; fenced: this cid was used before. {'newer', now ms, format}: the caller does not know this queue's format
+-- Returns: {'joined' | 'fenced', now ms}; fenced: this cid is among the consumers, dead ones included, or has an in-flight hash.
+--          {'newer', now ms, format}: the caller does not know this queue's format
 -- Keeps: only a join makes a consumer, so that a late take of a reaped one cannot bring it back; who does not know the format touches nothing
 
 local call, pcall = redis.call, redis.pcall

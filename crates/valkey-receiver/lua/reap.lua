@@ -69,11 +69,11 @@ table.sort(fields, function(a, b) return a[2] < b[2] or (a[2] == b[2] and a[3] <
 local moved, buried, bytes = 0, 0, 0
 for n = 1, math.min(#fields, limit) do
   if bytes >= byte_limit then break end
-  local field = fields[n][1]
+  local field, take = fields[n][1], fields[n][2]
   local value = call('HGET', INFLIGHT, field)
   call('HDEL', INFLIGHT, field)
   local claimed, crashes, attempts, lane, raw_at = string.match(value, '^(%d+)|(%d+)|(%d+)|([nhl])|()')
-  if not claimed then claimed, crashes, attempts, lane, raw_at = '0', '0', '0', 'n', 1 end
+  if not claimed then claimed, crashes, attempts, lane, raw_at = string.format('%.0f', math.floor(take / 16)), '0', '0', 'n', 1 end
   local raw = string.sub(value, raw_at)
   crashes = tonumber(crashes) + 1
   if alone and crashes >= max_crashes then

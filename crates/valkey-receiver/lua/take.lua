@@ -206,7 +206,8 @@ local function claim(kind, prefix, item)
   local i = #items + 1
   items[i], shape[i] = item, kind
   fields[#fields + 1] = ARGV[2] .. '-' .. i
-  fields[#fields + 1] = prefix .. item
+  -- Most are bare: Lua reads every byte of a string that it makes. No header begins like an object, so the two are never mistaken.
+  fields[#fields + 1] = kind == 'n' and string.byte(item) == 123 and item or prefix .. item
   bytes = bytes + #item
 end
 local stamp = string.format('%.0f|', now)

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use valkey_connection::{Command, DedicatedConnection, Error};
-use valkey_envelope::QueueKeys;
+use valkey_envelope::{InFlight, QueueKeys};
 
 use crate::desk::{Claimed, Desk, Epoch, Settle};
 use crate::error::ReceiveError;
@@ -278,7 +278,7 @@ impl Engine {
     }
 
     async fn call_take(&mut self, want: usize, settles: &Settles) -> Result<TakeReply, Error> {
-        self.take_number += 1;
+        self.take_number = InFlight::take_after(self.take_number, self.desk.server_ms());
         let take = Take {
             cid: &self.epoch.cid,
             number: self.take_number,

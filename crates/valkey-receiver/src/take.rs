@@ -104,12 +104,10 @@ impl From<Field> for Arg {
 }
 
 impl Claim {
-    /// A value of the in-flight hash. Bytes that are no frame (nobody of ours wrote them) count as a fresh message.
+    /// A field of the in-flight hash and its value.
     pub(crate) fn from_hash(field: Field, value: Bytes) -> Self {
-        match InFlight::decode(value.clone()) {
-            Ok(InFlight { claimed_ms, frame }) => Self { field, claimed_ms, frame },
-            Err(_) => Self { field, claimed_ms: 0, frame: Frame::fresh(Lane::Normal, value) },
-        }
+        let InFlight { claimed_ms, frame } = InFlight::decode(field.take, value);
+        Self { field, claimed_ms, frame }
     }
 }
 

@@ -161,7 +161,9 @@ async fn kill(
     let held = bed.ask(Command::new("HGETALL").key(bed.keys.inflight(&cid))).await.into_pairs().unwrap();
     let held: BTreeSet<u32> = held
         .into_iter()
-        .filter_map(|(_, value)| InFlight::decode(value.into_bytes().unwrap()).ok())
+        .filter_map(|(field, value)| {
+            InFlight::of_field(&field.into_bytes().unwrap(), value.into_bytes().unwrap())
+        })
         .map(|claim| Envelope::decode(&claim.frame.raw).unwrap().payload_as().unwrap())
         .collect();
     if step == "claimed" {

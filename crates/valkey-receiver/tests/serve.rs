@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore, mpsc};
 use valkey_connection::Command;
-use valkey_envelope::{Envelope, Lane};
+use valkey_envelope::{Envelope, InFlight, Lane};
 use valkey_receiver::Message;
 
 use support::{Bed, Tell, settings, soon, until};
@@ -192,4 +192,25 @@ async fn handlers_start_no_faster_than_the_rate() {
     assert!(took >= Duration::from_millis(6 * 50 - 10), "{took:?}");
     stop.drain();
     assert_eq!(soon("the end", service).await.unwrap().unwrap().acked, 8);
+}
+
+#[tokio::test]
+async fn a_message_in_flight_stands_there_bare_and_its_take_tells_since_when() {
+    let bed = Bed::new("serve-bare").await;
+    let raw = bed.push(&Envelope::new("first of its life").unwrap()).await;
+    let time = bed.ask(Command::new("TIME")).await.into_array().unwrap();
+    let before_ms = time[0].as_int().unwrap().unsigned_abs() * 1_000;
+    let receiver = bed.receiver(settings()).await;
+    let delivery = soon("the message", receiver.recv()).await.unwrap();
+    let [cid] = <[_; 1]>::try_from(bed.consumers().await).unwrap();
+    let fields = bed.ask(Command::new("HGETALL").key(bed.keys.inflight(&cid))).await.into_pairs().unwrap();
+    let fields =
+        fields.into_iter().map(|(field, value)| (field.into_bytes().unwrap(), value.into_bytes().unwrap()));
+    let claims =
+        fields.filter_map(|(field, value)| Some((value.clone(), InFlight::of_field(&field, value)?)));
+    let [(value, claim)] = <[_; 1]>::try_from(claims.collect::<Vec<_>>()).unwrap();
+    assert_eq!(value, raw);
+    let since = claim.claimed_ms;
+    assert!((before_ms..before_ms + 60_000).contains(&since), "{since} is not just after {before_ms}");
+    delivery.ack().await.unwrap();
 }

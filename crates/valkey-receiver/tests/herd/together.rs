@@ -51,7 +51,9 @@ impl Strikes {
             }
             let held = bed.ask(Command::new("HGETALL").key(bed.keys.inflight(&cid))).await;
             let claims = held.into_pairs().unwrap().into_iter();
-            let claims = claims.filter_map(|(_, value)| InFlight::decode(value.into_bytes().unwrap()).ok());
+            let claims = claims.filter_map(|(field, value)| {
+                InFlight::of_field(&field.into_bytes().unwrap(), value.into_bytes().unwrap())
+            });
             let numbers: Vec<u32> = claims.map(|claim| number(&claim.frame.raw)).collect();
             let alone = numbers.len() == 1;
             for number in numbers {

@@ -62,6 +62,8 @@ pub(crate) enum Call {
 pub(crate) struct Join {
     pub(crate) cid: String,
     pub(crate) lease_ms: u64,
+    /// The newest format of a queue that the caller knows.
+    pub(crate) knows: Option<u32>,
 }
 
 #[derive(Clone, Debug)]

@@ -45,6 +45,14 @@ pub(crate) static LOOK: Script = Script::new(
      return all",
 );
 
+/// Removes everything whose key contains ARGV[1]; returns the time.
+pub(crate) static CLEAR: Script = Script::new(
+    "clear",
+    "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('DEL', key) end
+     local time = redis.call('TIME')
+     return string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))",
+);
+
 /// The counters expire a day after their first count; the model does not follow that clock.
 const STATS: &str = ":stats:1";
 
@@ -99,7 +107,7 @@ impl Image {
         image.sorted(":consumers", consumers.iter().map(|(at, cid)| (text(*cid), *at)));
         for (cid, hand) in &queue.hands {
             let held = hand.held.iter();
-            let held = held.map(|((take, item), held)| (text(format!("{take}-{item}")), held.encode()));
+            let held = held.map(|((take, item), held)| (text(format!("{take}-{item}")), held.value()));
             let last = hand.last_take.map(|last| (text("#"), text(last)));
             let crowd = hand.crowd.map(|crowd| (text("@"), text(crowd)));
             image.hash(&format!(":inflight:{cid}"), held.chain(last).chain(crowd));

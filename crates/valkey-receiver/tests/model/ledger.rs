@@ -62,7 +62,7 @@ impl Ledger {
                 return Err(format!("{raw:?} {wrong}: {before:?} -> {spot:?}"));
             }
         }
-        self.fences_hold(call, &outcome.image)?;
+        self.fences_hold(call, &outcome)?;
         self.whereabouts = whereabouts;
         self.before = outcome.image;
         Ok(())
@@ -79,7 +79,7 @@ impl Ledger {
                 let key = format!(":inflight:{}", take.cid);
                 let held: BTreeMap<_, _> = self.before.hash_of(&key).collect();
                 let held = fields.filter_map(|field| held.get(&field).copied().cloned());
-                held.filter_map(|value| Some(InFlight::decode(value).ok()?.frame.raw)).collect()
+                held.map(|value| InFlight::decode(0, value).frame.raw).collect()
             }
             Call::PlainPop => answer.clone(),
             Call::Purge { place, .. } => {
@@ -118,14 +118,15 @@ impl Ledger {
     }
 
     /// A consumer that was fenced or forgotten has a lease again only by a join, and not while it is known.
-    fn fences_hold(&mut self, call: &Call, image: &Image) -> Result<(), String> {
+    fn fences_hold(&mut self, call: &Call, outcome: &Outcome) -> Result<(), String> {
         let leases = |image: &Image| match image.0.get(":consumers").map(|content| &content.value) {
             Some(Value::Sorted(pairs)) => pairs.iter().cloned().collect(),
             _ => BTreeMap::new(),
         };
-        let (before, now) = (leases(&self.before), leases(image));
+        let (before, now) = (leases(&self.before), leases(&outcome.image));
         if let Call::Join(join) = call
             && !before.contains_key(join.cid.as_bytes())
+            && outcome.answer.first().is_some_and(|word| word == "joined")
         {
             self.fenced.remove(join.cid.as_bytes());
         }
@@ -179,9 +180,7 @@ fn whereabouts(image: &Image) -> Result<BTreeMap<Bytes, Spot>, String> {
                     dead = Some((body.meta.reason, body.meta.crashes));
                     Frame::fresh(valkey_envelope::Lane::Normal, body.raw)
                 }
-                key if key.starts_with(":inflight:") => {
-                    InFlight::decode(element).map_err(|error| broken(&error))?.frame
-                }
+                key if key.starts_with(":inflight:") => InFlight::decode(0, element).frame,
                 _ => Frame::fresh(valkey_envelope::Lane::Normal, element),
             };
             let (crashes, attempts) = (frame.crashes, frame.attempts);

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::strategy::{Strategy, ValueTree};
 
 use crate::lua::Scripts;
-use crate::op::sequences;
 use crate::play::play;
+use crate::scenes::sequences;
 use crate::server::Server;
 use crate::{SEED, runner, runtime, seed, workers};
 
@@ -54,7 +54,36 @@ const MUTANTS: &[Mutant] = &[
         "if false then call('ZADD'",
     ),
     ("a restart raises the fenced", "join", "if tonumber(all[i + 1]) > 0 then", "if true then"),
+    ("whoever comes joins a newer format", "join", "return { 'newer', now, format }", "do end"),
+    ("the present format is refused", "join", "tonumber(format) <= knows", "tonumber(format) < knows"),
+    (
+        "what is no number is no format",
+        "join",
+        "not (tonumber(format) and tonumber(format) <= knows)",
+        "(tonumber(format) or 0) > knows",
+    ),
+    ("who does not say knows all formats", "join", "ARGV[3] or '1'", "ARGV[3] or '9'"),
+    (
+        "refused and yet something is changed",
+        "join",
+        "local format = call('HGET', CONTROL, 'version')",
+        "local format = call('HGET', CONTROL, 'version') call('HSET', CONTROL, 'lease', ARGV[2])",
+    ),
     ("a living consumer is reaped", "reap", "if deadline > now then", "if deadline > now + 20000 then"),
+    (
+        "bare in any lane",
+        "take",
+        "kind == 'n' and string.byte(item) == 123",
+        "kind ~= 'r' and string.byte(item) == 123",
+    ),
+    ("bare whatever it begins with", "take", "kind == 'n' and string.byte(item) == 123", "kind == 'n'"),
+    (
+        "bare, tried or not",
+        "take",
+        "kind == 'n' and string.byte(item) == 123",
+        "(kind == 'n' or kind == 'r')",
+    ),
+    ("who stood there bare has an age", "reap", "math.floor(take / 16)", "take"),
     ("no crash is counted", "reap", "crashes = tonumber(crashes) + 1", "crashes = tonumber(crashes)"),
     (
         "blamed in a crowd",

@@ -1,9 +1,7 @@
-//! Random steps, and how each finds its place in the state it meets: an op says "the third message in hand", so that it
+//! Steps, and how each finds its place in the state it meets: an op says "the third message in hand", so that it
 //! still means something after others before it were taken away to make a failure shorter.
 
 use bytes::Bytes;
-use proptest::collection::vec;
-use proptest::prelude::*;
 use valkey_envelope::{Frame, Lane};
 
 use crate::call::{Call, HandBack, Item, Join, Push, Reap, Release, Source, Take};
@@ -13,14 +11,15 @@ use crate::queue::{Field, Place, Queue};
 const WINDOW_MS: u64 = 3_600_000;
 
 /// Longer than any run, so that it ends when an op says so.
-const LATER_MS: u64 = 600_000;
+pub(crate) const LATER_MS: u64 = 600_000;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
-    /// A fresh consumer in this slot. Whoever was there has crashed, or is a zombie.
-    Join(u8, u64),
+    /// A fresh consumer in this slot, its lease, and the newest format it knows. Whoever was there has crashed, or is a
+    /// zombie; unless the newcomer is refused.
+    Join(u8, u64, Option<u32>),
     /// A join under a name that was used before.
-    JoinAgain(Who),
+    JoinAgain(Who, Option<u32>),
     Take(Who, TakeOp),
     /// What to reap, crashes allowed, fields and bytes at most.
     Reap(Who, u32, usize, usize),
@@ -57,15 +56,15 @@ pub(crate) enum Who {
 
 #[derive(Clone, Debug)]
 pub(crate) struct TakeOp {
-    number: Number,
-    want: usize,
-    lease_ms: u64,
-    byte_limit: usize,
-    settles: Vec<(Settle, Pick)>,
+    pub(crate) number: Number,
+    pub(crate) want: usize,
+    pub(crate) lease_ms: u64,
+    pub(crate) byte_limit: usize,
+    pub(crate) settles: Vec<(Settle, Pick)>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Number {
+pub(crate) enum Number {
     /// The last one and so many more.
     After(u64),
     /// The next that this divides: other lanes lead.
@@ -76,7 +75,7 @@ enum Number {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Settle {
+pub(crate) enum Settle {
     Ack,
     Retry { delay_ms: u64, counted: bool },
     Dead,
@@ -85,7 +84,7 @@ enum Settle {
 
 /// Which message is settled.
 #[derive(Clone, Copy, Debug)]
-enum Pick {
+pub(crate) enum Pick {
     Mine(u8),
     /// Of another consumer: what a former life of this one held.
     Foreign(u8),
@@ -94,10 +93,11 @@ enum Pick {
 
 #[derive(Clone, Debug)]
 pub(crate) struct PushOp {
-    dedup: bool,
-    wrong_generation: bool,
-    max_length: Option<usize>,
-    items: Vec<(Lane, Option<i64>, Option<u8>)>,
+    pub(crate) dedup: bool,
+    pub(crate) wrong_generation: bool,
+    /// A limit that leaves room for so many.
+    pub(crate) room: Option<isize>,
+    pub(crate) items: Vec<(Lane, Option<i64>, Option<u8>)>,
 }
 
 /// Who is at work. Grows while ops are resolved.
@@ -108,171 +108,22 @@ pub(crate) struct Cast {
     messages: usize,
 }
 
-const SLOTS: usize = 4;
-
-/// Two consumers, and then whatever comes.
-pub(crate) fn sequences() -> impl Strategy<Value = Vec<Op>> {
-    let scene =
-        prop_oneof![20 => op().prop_map(|op| vec![op]), 3 => crash(), 1 => restart(), 1 => throttle()];
-    vec(scene, 1..80).prop_map(|scenes| {
-        let joins = [Op::Join(0, 10_000), Op::Join(1, 30_000)];
-        joins.into_iter().chain(scenes.into_iter().flatten()).collect()
-    })
-}
-
-/// The whole of it, since messages have to go through several to be suspects: one claims, dies, and is reaped or releases
-/// what it finds, wholly or in part.
-fn crash() -> impl Strategy<Value = Vec<Op>> {
-    let limit = prop_oneof![2 => Just(256_usize), 1 => 1..4_usize];
-    (0..SLOTS as u8, take(), 1..4_u32, 1..5_usize, limit, prop::bool::weighted(0.2)).prop_map(
-        |(slot, mut take, max_crashes, want, limit, releases)| {
-            let who = Who::Slot(slot);
-            (take.want, take.number) = (want, Number::After(1));
-            let repair = if releases {
-                Op::Release(who, limit, 1 << 20)
-            } else {
-                Op::Reap(who, max_crashes, limit, 1 << 20)
-            };
-            vec![Op::Take(who, take), Op::LeaseEnds(who), repair, Op::Join(slot, 10_000)]
-        },
-    )
-}
-
-/// The server restarts, and somebody notices.
-fn restart() -> impl Strategy<Value = Vec<Op>> {
-    let join = (0..SLOTS as u8).prop_map(|slot| Op::Join(slot, 10_000));
-    let notice = prop_oneof![join, who().prop_map(|who| Op::Reap(who, 3, 256, 1 << 20))];
-    notice.prop_map(|notice| vec![Op::ServerRestarted, notice])
-}
-
-/// A rate is kept, and then another one is set.
-fn throttle() -> impl Strategy<Value = Vec<Op>> {
-    (who(), take()).prop_map(|(who, take)| {
-        let take = Op::Take(who, take);
-        vec![Op::Set("rate", "0.3"), Op::PlainPush(4), take, Op::Set("rate", "1"), Op::Set("rate", "")]
-    })
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    let lease = prop_oneof![Just(10_000_u64), Just(30_000), Just(60_000)];
-    let place = prop_oneof![
-        Just(Place::Normal),
-        Just(Place::High),
-        Just(Place::Low),
-        Just(Place::Woken),
-        Just(Place::Redo),
-        Just(Place::Delayed),
-    ];
-    let raw_place = prop_oneof![Just(Place::High), Just(Place::Low), Just(Place::Woken)];
-    let few = || 1..6_usize;
-    let bytes = || prop_oneof![4 => Just(1_usize << 20), 1 => 1..200_usize];
-    prop_oneof![
-        24 => (who(), take()).prop_map(|(who, take)| Op::Take(who, take)),
-        12 => push().prop_map(Op::Push),
-        4 => (0..SLOTS as u8, lease).prop_map(|(slot, lease)| Op::Join(slot, lease)),
-        1 => who().prop_map(Op::JoinAgain),
-        8 => (who(), 1..4_u32, prop_oneof![few(), Just(256)], bytes())
-            .prop_map(|(who, crashes, limit, bytes)| Op::Reap(who, crashes, limit, bytes)),
-        2 => (who(), prop_oneof![few(), Just(256)], bytes())
-            .prop_map(|(who, limit, bytes)| Op::Release(who, limit, bytes)),
-        6 => who().prop_map(Op::LeaseEnds),
-        1 => who().prop_map(Op::LeaseFarAhead),
-        1 => Just(Op::ServerRestarted),
-        4 => (1..12_u8).prop_map(Op::PlainPush),
-        1 => Just(Op::PlainPop),
-        3 => Just(Op::Park),
-        4 => any::<u8>().prop_map(Op::Due),
-        1 => Just(Op::WindowPasses),
-        1 => Just(Op::PublicExpires),
-        3 => setting().prop_map(|(name, value)| Op::Set(name, value)),
-        2 => vec(any::<u8>(), 1..4).prop_map(Op::Replay),
-        1 => vec(any::<u8>(), 1..3).prop_map(Op::DeadRemove),
-        1 => (place, few()).prop_map(|(place, most)| Op::Purge(place, most)),
-        1 => few().prop_map(Op::HandBackRedo),
-        1 => vec(any::<u8>(), 1..4).prop_map(Op::HandBackDelayed),
-        2 => (who(), few()).prop_map(|(who, most)| Op::HandBackInFlight(who, most)),
-        1 => (raw_place, few()).prop_map(|(place, most)| Op::HandBackRaw(place, most)),
-        1 => Just(Op::ForgetScripts),
-    ]
-}
-
-fn who() -> impl Strategy<Value = Who> {
-    prop_oneof![5 => (0..SLOTS as u8).prop_map(Who::Slot), 1 => any::<u8>().prop_map(Who::Ever)]
-}
-
-fn take() -> impl Strategy<Value = TakeOp> {
-    let number = prop_oneof![
-        12 => Just(Number::After(1)),
-        1 => (2..9_u64).prop_map(Number::After),
-        3 => Just(Number::Multiple(4)),
-        3 => Just(Number::Multiple(16)),
-        1 => Just(Number::Same),
-        1 => Just(Number::First),
-    ];
-    let delay = prop_oneof![3 => Just(0_u64), 1 => 1..4_u64, 2 => Just(LATER_MS)];
-    let settle = prop_oneof![
-        3 => Just(Settle::Ack),
-        4 => (delay, any::<bool>()).prop_map(|(delay_ms, counted)| Settle::Retry { delay_ms, counted }),
-        1 => Just(Settle::Dead),
-        2 => Just(Settle::Back),
-    ];
-    let pick = prop_oneof![
-        8 => any::<u8>().prop_map(Pick::Mine),
-        1 => any::<u8>().prop_map(Pick::Foreign),
-        1 => Just(Pick::Never),
-    ];
-    let want = prop_oneof![2 => Just(0_usize), 3 => Just(1), 6 => 2..9_usize, 2 => 9..40_usize];
-    let bytes = prop_oneof![6 => Just(1_usize << 20), 1 => 1..200_usize];
-    let lease = prop_oneof![Just(10_000_u64), Just(60_000)];
-    (number, want, lease, bytes, vec((settle, pick), 0..6)).prop_map(
-        |(number, want, lease_ms, byte_limit, settles)| TakeOp {
-            number,
-            want,
-            lease_ms,
-            byte_limit,
-            settles,
-        },
-    )
-}
-
-fn push() -> impl Strategy<Value = PushOp> {
-    let lane = prop_oneof![2 => Just(Lane::Normal), 1 => Just(Lane::High), 1 => Just(Lane::Low)];
-    let due = prop_oneof![
-        6 => Just(None),
-        1 => (-5..4_i64).prop_map(Some),
-        2 => (0..3_i64).prop_map(|n| Some(LATER_MS.cast_signed() + n)),
-    ];
-    let id = prop_oneof![1 => Just(None), 2 => (0..20_u8).prop_map(Some)];
-    let max_length = prop_oneof![5 => Just(None), 1 => (0..20_usize).prop_map(Some)];
-    (any::<bool>(), prop::bool::weighted(0.1), max_length, vec((lane, due, id), 1..12)).prop_map(
-        |(dedup, wrong_generation, max_length, items)| PushOp { dedup, wrong_generation, max_length, items },
-    )
-}
-
-fn setting() -> impl Strategy<Value = (&'static str, &'static str)> {
-    prop_oneof![
-        1 => Just(("paused", "1")),
-        4 => Just(("paused", "")),
-        1 => prop::sample::select(vec!["0", "3", "12", "30"]).prop_map(|limit| ("max_length", limit)),
-        2 => Just(("max_length", "")),
-        4 => prop::sample::select(vec!["0", "1", "5", "12", "30"]).prop_map(|cap| ("max_in_flight", cap)),
-        1 => Just(("max_in_flight", "")),
-        1 => prop::sample::select(vec!["0.01", "0.3", "1"]).prop_map(|rate| ("rate", rate)),
-        2 => Just(("rate", "")),
-        1 => prop::sample::select(vec!["4", "9", ""]).prop_map(|burst| ("burst", burst)),
-    ]
-}
+pub(crate) const SLOTS: usize = 4;
 
 impl Cast {
     /// What this op means here; `None`: nothing.
     pub(crate) fn call(&mut self, op: &Op, queue: &Queue, now_ms: u64) -> Option<Call> {
         Some(match op {
-            Op::Join(slot, lease_ms) => {
-                self.slots[usize::from(*slot)] = Some(self.names);
+            Op::Join(slot, lease_ms, knows) => {
+                if queue.format_beyond(*knows).is_none() {
+                    self.slots[usize::from(*slot)] = Some(self.names);
+                }
                 self.names += 1;
-                Call::Join(Join { cid: name(self.names - 1), lease_ms: *lease_ms })
+                Call::Join(Join { cid: name(self.names - 1), lease_ms: *lease_ms, knows: *knows })
             }
-            Op::JoinAgain(who) => Call::Join(Join { cid: self.name(*who), lease_ms: 10_000 }),
+            Op::JoinAgain(who, knows) => {
+                Call::Join(Join { cid: self.name(*who), lease_ms: 10_000, knows: *knows })
+            }
             Op::Take(who, take) => Call::Take(take.resolve(self.name(*who), queue)),
             Op::Reap(who, max_crashes, limit, byte_limit) => {
                 let (max_crashes, limit, byte_limit) = (*max_crashes, *limit, *byte_limit);
@@ -288,7 +139,7 @@ impl Cast {
                 Call::LeaseEnds { cid, at_ms: if ended { now_ms - 1 } else { now_ms + 20 * LATER_MS } }
             }
             Op::ServerRestarted => Call::ServerRestarted { known: "0".repeat(40) },
-            Op::Push(push) => Call::Push(self.push(push, now_ms)),
+            Op::Push(push) => Call::Push(self.push(push, queue, now_ms)),
             Op::PlainPush(count) => Call::PlainPush((0..*count).map(|_| self.foreign()).collect()),
             Op::PlainPop => Call::PlainPop,
             Op::Park => Call::Park,
@@ -336,7 +187,8 @@ impl Cast {
         })
     }
 
-    fn push(&mut self, push: &PushOp, now_ms: u64) -> Push {
+    fn push(&mut self, push: &PushOp, queue: &Queue, now_ms: u64) -> Push {
+        let waiting = queue.waiting() + queue.delayed.len();
         let items = push.items.iter().map(|(lane, due, id)| {
             self.messages += 1;
             Item {
@@ -351,7 +203,7 @@ impl Cast {
             items: items.collect(),
             window_ms: if push.dedup { WINDOW_MS } else { 0 },
             generation: now_ms / WINDOW_MS - u64::from(push.wrong_generation),
-            max_length: push.max_length,
+            max_length: push.room.map(|room| waiting.saturating_add_signed(room)),
         }
     }
 
@@ -359,7 +211,7 @@ impl Cast {
     fn foreign(&mut self) -> Bytes {
         self.messages += 1;
         let number = self.messages.to_string();
-        let before: &[u8] = [&b"7|7|h|"[..], b"", b"|||", b"\xff\x00", b"m1|0|0|n|"][self.messages % 5];
+        let before: &[u8] = [&b"7|7|h|"[..], b"", b"|||", b"\xff\x00", b"m1|0|0|n|", b"{"][self.messages % 6];
         [before, number.as_bytes()].concat().into()
     }
 }

@@ -31,7 +31,7 @@ impl std::ops::AddAssign for Played {
 /// The first step after which the two differ, or the books do not balance, and what the steps before it were.
 pub(crate) async fn play(server: &mut Server, ops: &[Op]) -> Result<Played, String> {
     server.clear().await;
-    let mut queue = Queue { run_id: server.run_id().await, ..Queue::default() };
+    let mut queue = Queue { run_id: server.run_id().to_owned(), ..Queue::default() };
     let (mut cast, mut ledger, mut calls) = (Cast::default(), Ledger::default(), Vec::new());
     for op in ops {
         let Some(call) = cast.call(op, &queue, server.seen_ms()) else { continue };

@@ -69,7 +69,16 @@ pub(crate) struct Hand {
     pub(crate) last_take: Option<u64>,
     /// How many were held together when its consumer died; unknown as long as nobody has reaped.
     pub(crate) crowd: Option<usize>,
-    pub(crate) held: BTreeMap<Field, InFlight>,
+    pub(crate) held: BTreeMap<Field, Held>,
+}
+
+/// A message in a hand.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) frame: Frame,
+    pub(crate) claimed_ms: u64,
+    /// It stands there without a header.
+    pub(crate) bare: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -217,7 +226,7 @@ impl Queue {
         self.hand(cid).map_or(0, |hand| hand.held.len())
     }
 
-    pub(crate) fn release_field(&mut self, cid: &str, field: Field) -> Option<InFlight> {
+    pub(crate) fn release_field(&mut self, cid: &str, field: Field) -> Option<Held> {
         self.hands.get_mut(cid)?.held.remove(&field)
     }
 
@@ -241,6 +250,14 @@ impl Queue {
 
     pub(crate) fn waiting(&self) -> usize {
         self.normal.len() + self.high.len() + self.low.len() + self.woken.len() + self.redo.len()
+    }
+}
+
+impl Held {
+    /// As it stands in the hash.
+    pub(crate) fn value(&self) -> Bytes {
+        let Self { frame, claimed_ms, bare } = self.clone();
+        if bare { frame.raw } else { InFlight { claimed_ms, frame }.encode() }
     }
 }
 

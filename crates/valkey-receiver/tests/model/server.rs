@@ -1,21 +1,23 @@
 //! The real thing: each call as the script or command it is, on a queue of its own.
 
 use bytes::Bytes;
-use valkey_connection::{Arg, Command, Connection, ConnectionSettings, Error, Reply, ScriptCall};
+use valkey_connection::{Arg, Command, Connection, ConnectionSettings, Error, Reply, Script};
 use valkey_envelope::{Lane, QueueKeys, QueueName};
 use valkey_testkit::{TestServer, unique_name};
 
 use crate::call::{Answer, Call, HandBack, Push, Source, Take};
 use crate::clock::When;
-use crate::image::{Image, LOOK};
+use crate::image::{CLEAR, Image, LOOK};
 use crate::lua::Scripts;
 use crate::queue::{Field, Place};
+use crate::scripted::{Scripted, is_unknown};
 
 pub(crate) struct Server {
     connection: Connection,
     scripts: Scripts,
     queue: QueueName,
     keys: QueueKeys,
+    run_id: String,
     /// The server's clock when it was last looked at.
     seen_ms: u64,
 }
@@ -32,45 +34,39 @@ impl Server {
         let settings = ConnectionSettings::from_url(&TestServer::shared().await.url()).unwrap();
         let connection = Connection::connect(&settings).await.unwrap();
         let queue: QueueName = unique_name("model").parse().unwrap();
-        Self { connection, scripts, keys: queue.keys(), queue, seen_ms: 0 }
+        let info = connection.execute(Command::new("INFO").arg("server")).await.unwrap();
+        let info = info.into_string().unwrap();
+        let run_id = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap().trim().to_owned();
+        Self { connection, scripts, keys: queue.keys(), queue, run_id, seen_ms: 0 }
     }
 
     pub(crate) fn seen_ms(&self) -> u64 {
         self.seen_ms
     }
 
-    pub(crate) async fn run_id(&self) -> String {
-        let info = self.connection.execute(Command::new("INFO").arg("server")).await.unwrap();
-        let info = info.into_string().unwrap();
-        info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap().trim().to_owned()
+    pub(crate) fn run_id(&self) -> &str {
+        &self.run_id
+    }
+
+    fn all_keys(&self) -> String {
+        format!("*{}*", self.keys.public())
     }
 
     /// Removes every key of the queue.
     pub(crate) async fn clear(&mut self) {
-        let image = self.look().await;
-        let names = image.0.keys().map(|name| match name.strip_prefix(':') {
-            Some(_) => format!("{}{name}", self.keys.tag()),
-            None => self.keys.public().to_owned(),
-        });
-        let names: Vec<String> = names.collect();
-        if !names.is_empty() {
-            self.connection.execute(Command::new("DEL").keys(names)).await.unwrap();
-        }
-        self.look().await;
-    }
-
-    /// Everything there is of the queue.
-    async fn look(&mut self) -> Image {
-        let call = LOOK.call().arg(format!("*{}*", self.keys.public()));
-        let (now_ms, image) = Image::read(&self.queue, self.connection.invoke(call).await.unwrap());
-        self.seen_ms = now_ms;
-        image
+        let clear = Scripted::new(&CLEAR).arg(self.all_keys()).in_full();
+        let now_ms = self.connection.execute(clear).await.unwrap().as_int().unwrap();
+        self.seen_ms = u64::try_from(now_ms).unwrap();
     }
 
     pub(crate) async fn play(&mut self, call: &Call) -> Outcome {
         let before_ms = self.seen_ms;
-        let reply = self.send(call).await;
-        let image = self.look().await;
+        let (reply, image) = match self.scripted(call) {
+            Some(scripted) => self.run(&scripted).await,
+            None => self.run_plain(call).await,
+        };
+        let (now_ms, image) = Image::read(&self.queue, image);
+        self.seen_ms = now_ms;
         let mut answer = Answer::new();
         match reply {
             Ok(reply) => flatten(reply, &mut answer),
@@ -82,73 +78,89 @@ impl Server {
         Outcome { answer, when, image }
     }
 
-    async fn send(&self, call: &Call) -> Result<Reply, Error> {
+    /// The call's reply and all there is of the queue then, in one round trip.
+    async fn run(&self, scripted: &Scripted<'_>) -> (Result<Reply, Error>, Reply) {
+        let look = Scripted::new(&LOOK).arg(self.all_keys());
+        let [mut reply, mut image] = self.both(scripted.by_hash(), look.by_hash()).await;
+        if is_unknown(&reply) {
+            // It had no effect, and the look came too early.
+            [reply, image] = self.both(scripted.in_full(), look.in_full()).await;
+        } else if is_unknown(&image) {
+            image = self.connection.execute(look.in_full()).await;
+        }
+        (reply, image.unwrap())
+    }
+
+    async fn both(&self, first: Command, second: Command) -> [Result<Reply, Error>; 2] {
+        self.connection.execute_all(vec![first, second]).await.try_into().unwrap()
+    }
+
+    /// What is no script of ours. Its own answer is not compared, but for what a plain peer sees.
+    async fn run_plain(&self, call: &Call) -> (Result<Reply, Error>, Reply) {
+        let mut commands = self.plain(call);
+        commands.push(Scripted::new(&LOOK).arg(self.all_keys()).in_full());
+        let mut replies = self.connection.execute_all(commands).await;
+        let image = replies.pop().unwrap().unwrap();
+        match call {
+            Call::PlainPush(_) | Call::PlainPop | Call::Park => (replies.remove(0), image),
+            // `RENAME` of what is not there is refused.
+            _ => (Ok(Reply::Array(Vec::new())), image),
+        }
+    }
+
+    fn scripted(&self, call: &Call) -> Option<Scripted<'_>> {
         let (keys, scripts) = (&self.keys, &self.scripts);
         let lanes = [keys.public(), keys.lane(Lane::High), keys.lane(Lane::Low)];
         let dead = [keys.dead(), keys.dead_body()];
-        let call = match call {
+        Some(match call {
             Call::Join(join) => {
-                self.take_keys(scripts.join.call(), &join.cid).arg(&join.cid).arg(join.lease_ms)
+                self.take_keys(&scripts.join, &join.cid).arg(&join.cid).arg(join.lease_ms).args(join.knows)
             }
             Call::Take(take) => self.take(take),
-            Call::Reap(reap) => scripts
-                .reap
-                .call()
+            Call::Reap(reap) => Scripted::new(&scripts.reap)
                 .keys([keys.consumers(), keys.control(), &keys.inflight(&reap.cid), keys.redo()])
                 .keys(dead)
                 .keys([keys.stats(1).as_str(), keys.bell()])
                 .arg(&reap.cid)
                 .args([reap.lease_ms, u64::from(reap.max_crashes)])
                 .args([reap.limit, reap.byte_limit]),
-            Call::Release(release) => scripts
-                .release
-                .call()
+            Call::Release(release) => Scripted::new(&scripts.release)
                 .keys(lanes)
                 .keys([&keys.inflight(&release.cid), keys.consumers(), keys.redo(), keys.control()])
                 .key(keys.bell())
                 .arg(&release.cid)
                 .args([release.limit, release.byte_limit]),
             Call::Push(push) => self.push(push),
-            Call::Control(pairs) => scripts
-                .control
-                .call()
+            Call::Control(pairs) => Scripted::new(&scripts.control)
                 .keys([keys.control(), keys.bell()])
                 .args(pairs.iter().flat_map(|(name, value)| [name, value])),
-            Call::Replay(pairs) => scripts
-                .replay
-                .call()
+            Call::Replay(pairs) => Scripted::new(&scripts.replay)
                 .keys(dead)
                 .keys(lanes)
                 .key(keys.bell())
                 .args(pairs.iter().flat_map(|(id, lane)| [id.as_str(), lane_word(*lane)])),
-            Call::DeadRemove(ids) => scripts.dead_remove.call().keys(dead).args(ids),
+            Call::DeadRemove(ids) => Scripted::new(&scripts.dead_remove).keys(dead).args(ids),
             Call::Purge { place, most } => {
                 let (key, kind) = self.place(*place);
-                scripts.purge.call().key(key).arg(kind).arg(*most)
+                Scripted::new(&scripts.purge).key(key).arg(kind).arg(*most)
             }
             Call::HandBack(back) => self.hand_back(back),
-            Call::HandBackRaw { place, most } => scripts
-                .hand_back_raw
-                .call()
+            Call::HandBackRaw { place, most } => Scripted::new(&scripts.hand_back_raw)
                 .keys([self.place(*place).0, keys.public()])
                 .arg(if *place == Place::Low { "tail" } else { "head" })
                 .arg(*most),
-            plain => return self.plain(plain).await,
-        };
-        self.connection.invoke(call).await
+            _ => return None,
+        })
     }
 
-    /// What is no script of ours. Its own answer is not compared, but for what a plain peer sees.
-    async fn plain(&self, call: &Call) -> Result<Reply, Error> {
+    fn plain(&self, call: &Call) -> Vec<Command> {
         let keys = &self.keys;
-        let commands = match call {
-            Call::PlainPush(all) => {
-                return self.connection.execute(Command::new("LPUSH").key(keys.public()).args(all)).await;
-            }
-            Call::PlainPop => return self.connection.execute(Command::new("RPOP").key(keys.public())).await,
+        match call {
+            Call::PlainPush(all) => vec![Command::new("LPUSH").key(keys.public()).args(all)],
+            Call::PlainPop => vec![Command::new("RPOP").key(keys.public())],
             Call::Park => {
                 let park = Command::new("LMOVE").keys([keys.public(), keys.woken()]);
-                return self.connection.execute(park.args(["RIGHT", "LEFT"])).await;
+                vec![park.args(["RIGHT", "LEFT"])]
             }
             Call::LeaseEnds { cid, at_ms } => {
                 vec![Command::new("ZADD").key(keys.consumers()).arg("XX").arg(*at_ms).arg(cid)]
@@ -171,25 +183,21 @@ impl Server {
                 ]
             }
             _ => vec![Command::new("SCRIPT").arg("FLUSH")],
-        };
-        for command in commands {
-            // `RENAME` of what is not there is refused.
-            let _ = self.connection.execute(command).await;
         }
-        Ok(Reply::Array(Vec::new()))
     }
 
     /// The keys that `join.lua` and `take.lua` begin with.
-    fn take_keys(&self, call: ScriptCall, cid: &str) -> ScriptCall {
+    fn take_keys<'a>(&self, script: &'a Script, cid: &str) -> Scripted<'a> {
         let keys = &self.keys;
-        call.keys([keys.public(), keys.lane(Lane::High), keys.lane(Lane::Low), keys.woken()])
+        Scripted::new(script)
+            .keys([keys.public(), keys.lane(Lane::High), keys.lane(Lane::Low), keys.woken()])
             .keys([&keys.inflight(cid), keys.consumers(), keys.redo(), keys.delayed()])
             .keys([keys.dead(), keys.dead_body(), keys.control()])
     }
 
-    fn take(&self, take: &Take) -> ScriptCall {
+    fn take(&self, take: &Take) -> Scripted<'_> {
         let mut call = self
-            .take_keys(self.scripts.take.call(), &take.cid)
+            .take_keys(&self.scripts.take, &take.cid)
             .keys([self.keys.stats(1).as_str(), self.keys.bell()])
             .arg(&take.cid)
             .args([take.number, take.lease_ms])
@@ -206,14 +214,11 @@ impl Server {
         call.arg(take.backs.len()).args(take.backs.iter().map(field))
     }
 
-    fn push(&self, push: &Push) -> ScriptCall {
+    fn push(&self, push: &Push) -> Scripted<'_> {
         let keys = &self.keys;
         let (current, previous) =
             (keys.dedup(push.generation), keys.dedup(push.generation.saturating_sub(1)));
-        let mut call = self
-            .scripts
-            .push
-            .call()
+        let mut call = Scripted::new(&self.scripts.push)
             .keys([
                 keys.public(),
                 keys.lane(Lane::High),
@@ -236,8 +241,8 @@ impl Server {
         call
     }
 
-    fn hand_back(&self, back: &HandBack) -> ScriptCall {
-        let (keys, call) = (&self.keys, self.scripts.hand_back.call());
+    fn hand_back(&self, back: &HandBack) -> Scripted<'_> {
+        let (keys, call) = (&self.keys, Scripted::new(&self.scripts.hand_back));
         let call = match &back.source {
             Source::Redo => call.keys([keys.redo(), keys.public()]).arg("list").arg(""),
             Source::Delayed => call.keys([keys.delayed(), keys.public()]).arg("zset").arg(""),

@@ -151,9 +151,7 @@ impl Bed {
         for cid in self.members("ZRANGE", keys.consumers()).await {
             let inflight = keys.inflight(std::str::from_utf8(&cid).unwrap());
             for (field, value) in self.fields(&inflight).await {
-                if field.contains(&b'-') {
-                    all.push(InFlight::decode(value.clone()).map_or(value, |claim| claim.frame.raw));
-                }
+                all.extend(InFlight::of_field(&field, value).map(|claim| claim.frame.raw));
             }
         }
         for (_, body) in self.fields(keys.dead_body()).await {

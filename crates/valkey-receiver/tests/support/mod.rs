@@ -97,6 +97,19 @@ impl Bed {
     }
 
     /// Waits until there are so many consumers, dead ones that nobody has reaped yet included.
+    /// The fields of what a consumer holds, in the order it was claimed.
+    pub(crate) async fn held_by(&self, consumer: &str) -> Vec<String> {
+        let names = self.ask(Command::new("HKEYS").key(self.keys.inflight(consumer))).await;
+        let names = names.into_array().unwrap().into_iter().map(|name| name.into_string().unwrap());
+        let number = |name: &String| {
+            let (take, place) = name.split_once('-')?;
+            Some((take.parse::<u64>().ok()?, place.parse::<u64>().ok()?))
+        };
+        let mut fields: Vec<String> = names.filter(|name| number(name).is_some()).collect();
+        fields.sort_by_key(number);
+        fields
+    }
+
     pub(crate) async fn until_consumers(&self, count: usize) {
         until("so many consumers", async || (self.consumers().await.len() == count).then_some(())).await;
     }

@@ -66,7 +66,7 @@ impl Aof {
                 history.pushed.extend(rest.iter().map(|raw| number_of(raw)));
             } else if key.starts_with(prefix.as_bytes()) && name == b"HSET" {
                 for pair in rest.chunks(2) {
-                    if let Ok(claim) = InFlight::decode(pair[1].clone().into()) {
+                    if let Some(claim) = InFlight::of_field(&pair[0], pair[1].clone().into()) {
                         claims.insert((key.clone(), pair[0].clone()), number_of(&claim.frame.raw));
                     }
                 }

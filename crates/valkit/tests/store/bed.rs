@@ -139,8 +139,10 @@ impl Bed {
         }
         for key in self.keys_like(&self.keys.inflight("*").replace('{', "\\{")).await {
             let fields = self.ask(Command::new("HGETALL").key(key)).await.into_pairs().unwrap();
-            let values = fields.into_iter().map(|(_, value)| value.into_bytes().unwrap());
-            raws.extend(values.filter_map(|value| Some(InFlight::decode(value).ok()?.frame.raw)));
+            let claims = fields.into_iter().filter_map(|(field, value)| {
+                InFlight::of_field(&field.into_bytes().unwrap(), value.into_bytes().unwrap())
+            });
+            raws.extend(claims.map(|claim| claim.frame.raw));
         }
         let mut contents = BTreeMap::new();
         for raw in raws {

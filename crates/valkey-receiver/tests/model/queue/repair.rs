@@ -9,8 +9,19 @@ use super::{FENCED, Field, LONGEST_LEASE_MS, Queue};
 use crate::call::{Answer, Join, Reap, Release, answer};
 
 impl Queue {
-    /// Only a join makes a consumer, and only under a name that was never used.
+    /// The format of the queue, if it is beyond what somebody knows. What is no number is of somebody who knows more.
+    pub(crate) fn format_beyond(&self, knows: Option<u32>) -> Option<&str> {
+        let format = self.control.settings.get("version")?;
+        let newest = f64::from(knows.unwrap_or(1));
+        let is_known = format.parse::<f64>().is_ok_and(|format| format <= newest);
+        (!is_known).then_some(format)
+    }
+
+    /// Only a join makes a consumer, and only of a name that is none and holds nothing, by somebody who knows the format.
     pub(super) fn join(&mut self, now_ms: u64, call: &Join) -> Answer {
+        if let Some(format) = self.format_beyond(call.knows) {
+            return answer!["newer", format];
+        }
         if self.consumers.contains_key(&call.cid) || self.hands.contains_key(&call.cid) {
             return answer!["fenced"];
         }
@@ -85,7 +96,7 @@ impl Queue {
             let Some((_, held)) = self.hands.get_mut(cid).and_then(|hand| hand.held.pop_last()) else {
                 break;
             };
-            bytes += held.encode().len();
+            bytes += held.value().len();
             self.back_to_head(held.frame);
             released += 1;
         }
@@ -102,7 +113,7 @@ impl Queue {
         while oldest.len() < limit && bytes < byte_limit {
             let first = self.hands.get_mut(cid).and_then(|hand| hand.held.pop_first());
             let Some((field, held)) = first else { break };
-            bytes += held.encode().len();
+            bytes += held.value().len();
             oldest.push((field, held.claimed_ms, held.frame));
         }
         oldest

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use valkey_envelope::{Frame, InFlight, Lane};
+use valkey_envelope::{Frame, Lane};
 
-use super::{FENCED, LONGEST_LEASE_MS, Queue};
+use super::{FENCED, Held, LONGEST_LEASE_MS, Queue};
 use crate::call::{Answer, Take, answer};
 use crate::clock::Moment;
 
@@ -40,7 +40,7 @@ struct Batch {
     bytes: usize,
     shape: String,
     items: Vec<Bytes>,
-    claimed: Vec<Frame>,
+    claimed: Vec<Held>,
 }
 
 impl Queue {
@@ -112,7 +112,7 @@ impl Queue {
         let acked = call.acks.iter().filter(|field| self.release_field(cid, **field).is_some()).count();
         let (mut retried, mut buried, mut given_back) = (0, 0, 0);
         for (field, delay_ms, counted) in &call.retries {
-            let Some(InFlight { mut frame, .. }) = self.release_field(cid, *field) else { continue };
+            let Some(Held { mut frame, .. }) = self.release_field(cid, *field) else { continue };
             frame.attempts += u32::from(*counted);
             if *delay_ms > 0 {
                 self.delay(now_ms + delay_ms, format!("{}-{}-{cid}", field.0, field.1), frame);
@@ -122,12 +122,12 @@ impl Queue {
             retried += 1;
         }
         for (field, story) in &call.deads {
-            let Some(InFlight { frame, .. }) = self.release_field(cid, *field) else { continue };
+            let Some(Held { frame, .. }) = self.release_field(cid, *field) else { continue };
             self.bury(now_ms, *field, cid, story.clone(), frame.raw);
             buried += 1;
         }
         for field in &call.backs {
-            let Some(InFlight { frame, .. }) = self.release_field(cid, *field) else { continue };
+            let Some(Held { frame, .. }) = self.release_field(cid, *field) else { continue };
             self.back_to_head(frame);
             given_back += 1;
         }
@@ -279,13 +279,14 @@ impl Batch {
         self.bytes += item.len();
         self.shape.push(letter);
         self.items.push(item);
-        self.claimed.push(frame);
+        // Who stands there bare has the number of the take for a clock.
+        let bare = letter == 'n' && frame.raw.starts_with(b"{");
+        let claimed_ms = if bare { self.number / 16 } else { self.stamp_ms };
+        self.claimed.push(Held { frame, claimed_ms, bare });
     }
 
-    fn in_flight(&self) -> impl Iterator<Item = (super::Field, InFlight)> {
-        (1..).zip(&self.claimed).map(|(item, frame)| {
-            ((self.number, item), InFlight { claimed_ms: self.stamp_ms, frame: frame.clone() })
-        })
+    fn in_flight(&self) -> impl Iterator<Item = (super::Field, Held)> {
+        (1..).zip(&self.claimed).map(|(item, held)| ((self.number, item), held.clone()))
     }
 }
 
