@@ -107,7 +107,7 @@ impl Image {
         image.sorted(":consumers", consumers.iter().map(|(at, cid)| (text(*cid), *at)));
         for (cid, hand) in &queue.hands {
             let held = hand.held.iter();
-            let held = held.map(|((take, item), held)| (text(format!("{take}-{item}")), held.encode()));
+            let held = held.map(|((take, item), held)| (text(format!("{take}-{item}")), held.value()));
             let last = hand.last_take.map(|last| (text("#"), text(last)));
             let crowd = hand.crowd.map(|crowd| (text("@"), text(crowd)));
             image.hash(&format!(":inflight:{cid}"), held.chain(last).chain(crowd));

@@ -79,7 +79,7 @@ impl Ledger {
                 let key = format!(":inflight:{}", take.cid);
                 let held: BTreeMap<_, _> = self.before.hash_of(&key).collect();
                 let held = fields.filter_map(|field| held.get(&field).copied().cloned());
-                held.filter_map(|value| Some(InFlight::decode(value).ok()?.frame.raw)).collect()
+                held.map(|value| InFlight::decode(0, value).frame.raw).collect()
             }
             Call::PlainPop => answer.clone(),
             Call::Purge { place, .. } => {
@@ -180,9 +180,7 @@ fn whereabouts(image: &Image) -> Result<BTreeMap<Bytes, Spot>, String> {
                     dead = Some((body.meta.reason, body.meta.crashes));
                     Frame::fresh(valkey_envelope::Lane::Normal, body.raw)
                 }
-                key if key.starts_with(":inflight:") => {
-                    InFlight::decode(element).map_err(|error| broken(&error))?.frame
-                }
+                key if key.starts_with(":inflight:") => InFlight::decode(0, element).frame,
                 _ => Frame::fresh(valkey_envelope::Lane::Normal, element),
             };
             let (crashes, attempts) = (frame.crashes, frame.attempts);

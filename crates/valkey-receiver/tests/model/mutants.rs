@@ -70,6 +70,20 @@ const MUTANTS: &[Mutant] = &[
         "local format = call('HGET', CONTROL, 'version') call('HSET', CONTROL, 'lease', ARGV[2])",
     ),
     ("a living consumer is reaped", "reap", "if deadline > now then", "if deadline > now + 20000 then"),
+    (
+        "bare in any lane",
+        "take",
+        "kind == 'n' and string.byte(item) == 123",
+        "kind ~= 'r' and string.byte(item) == 123",
+    ),
+    ("bare whatever it begins with", "take", "kind == 'n' and string.byte(item) == 123", "kind == 'n'"),
+    (
+        "bare, tried or not",
+        "take",
+        "kind == 'n' and string.byte(item) == 123",
+        "(kind == 'n' or kind == 'r')",
+    ),
+    ("who stood there bare has an age", "reap", "math.floor(take / 16)", "take"),
     ("no crash is counted", "reap", "crashes = tonumber(crashes) + 1", "crashes = tonumber(crashes)"),
     (
         "blamed in a crowd",

@@ -96,7 +96,7 @@ impl Queue {
             let Some((_, held)) = self.hands.get_mut(cid).and_then(|hand| hand.held.pop_last()) else {
                 break;
             };
-            bytes += held.encode().len();
+            bytes += held.value().len();
             self.back_to_head(held.frame);
             released += 1;
         }
@@ -113,7 +113,7 @@ impl Queue {
         while oldest.len() < limit && bytes < byte_limit {
             let first = self.hands.get_mut(cid).and_then(|hand| hand.held.pop_first());
             let Some((field, held)) = first else { break };
-            bytes += held.encode().len();
+            bytes += held.value().len();
             oldest.push((field, held.claimed_ms, held.frame));
         }
         oldest
