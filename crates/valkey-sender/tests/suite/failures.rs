@@ -140,9 +140,15 @@ async fn a_full_store_is_a_typed_error_and_loses_nothing() {
     }
 }
 
+/// A server that keeps what it answered when it is killed, however slow the disk is: where it syncs once a second, it holds
+/// back what comes during a sync.
+async fn survivor() -> TestServer {
+    TestServer::builder().append_only(true).config("appendfsync", "no").start().await.unwrap()
+}
+
 #[tokio::test]
 async fn the_breaker_opens_while_the_server_is_away_and_closes_again() {
-    let server = TestServer::builder().append_only(true).start().await.unwrap();
+    let server = survivor().await;
     let settings = ConnectionSettings::from_url(&server.url())
         .unwrap()
         .read_timeout(Duration::from_millis(300))
@@ -192,7 +198,7 @@ async fn the_breaker_opens_while_the_server_is_away_and_closes_again() {
 
 #[tokio::test]
 async fn a_short_outage_is_bridged_by_retries() {
-    let server = TestServer::builder().append_only(true).start().await.unwrap();
+    let server = survivor().await;
     let settings = ConnectionSettings::from_url(&server.url())
         .unwrap()
         .read_timeout(Duration::from_millis(500))
