@@ -22,9 +22,9 @@ async fn survive(name: &str, happens: impl AsyncFnOnce(&Bed, &Crew)) {
     happens(&bed, &crew).await;
     // What was carried out before has been answered by now.
     sleep(Duration::from_millis(200)).await;
-    let last = Instant::now();
+    let struck = Instant::now();
     crew.until_handled(50).await;
-    let recovery = last.elapsed();
+    let recovery = struck.elapsed();
     crew.until_confirmed(50).await;
     let books = crew.books.clone();
     let report = crew.finish(&bed).await;
@@ -39,7 +39,7 @@ async fn survive(name: &str, happens: impl AsyncFnOnce(&Bed, &Crew)) {
         .note(format!("{} settles uncertain", report.uncertain))
         .publish();
     assert!(
-        lost.iter().all(|number| books.confirmed_at(*number) < last),
+        lost.iter().all(|number| books.confirmed_at(*number) < struck),
         "what was sent afterwards is there"
     );
 }
