@@ -51,11 +51,18 @@ async fn cost<T>(bench: &Bench, what: &str, verb: impl Future<Output = T>) -> (T
     (result, sum)
 }
 
+/// Looking takes nothing away.
+fn kept(case: &str, messages: u64, left: u64) {
+    Figures::case(case).sent(messages).lost(messages.saturating_sub(left)).publish();
+    assert_eq!(left, messages, "{case}");
+}
+
 async fn fill(bench: &Bench, count: usize, command: impl Fn(usize) -> Command) {
     for from in (0..count).step_by(1_000) {
-        let replies =
-            bench.connection.execute_all((from..count.min(from + 1_000)).map(&command).collect()).await;
-        assert!(replies.into_iter().all(|reply| matches!(reply, Ok(Reply::Int(_)))));
+        let commands = (from..count.min(from + 1_000)).map(&command).collect();
+        for reply in bench.connection.execute_all(commands).await {
+            assert!(matches!(reply, Ok(Reply::Int(_))), "{reply:?}");
+        }
     }
 }
 
@@ -68,7 +75,9 @@ async fn ten_thousand_queues_are_listed_and_examined_with_few_commands_for_each(
     fill(&bench, count, |nth| Command::new("LPUSH").key(format!("queue:many-{nth}")).arg(raw.clone())).await;
     let (catalog, walked) = cost(&bench, "10,000 queues: find", bench.admin.queues(|_| ())).await;
     let catalog = catalog.unwrap();
-    assert_eq!(catalog.queues.len(), count);
+    let strangers: Vec<_> =
+        catalog.queues.iter().filter(|queue| !queue.as_str().starts_with("many-")).collect();
+    assert_eq!((catalog.queues.len(), strangers), (count, vec![]));
     // A page of 1,000 keys, and some more for the one that is half full.
     assert!(walked <= 2 * 10 + 2, "{walked} commands");
     let queues: Vec<QueueName> = catalog.queues.into_iter().collect();
@@ -81,6 +90,8 @@ async fn ten_thousand_queues_are_listed_and_examined_with_few_commands_for_each(
     let (diagnosis, asked) = cost(&bench, "10,000 queues: doctor", bench.admin.doctor(&[])).await;
     assert_eq!(diagnosis.unwrap().queues.len(), count);
     assert!(asked <= 17 * count as u64, "{asked} commands");
+    let left = bench.run(Command::new("DBSIZE")).await.as_int().unwrap().unsigned_abs();
+    kept("10,000 queues: all looks", count as u64, left);
 }
 
 #[tokio::test]
@@ -126,6 +137,8 @@ async fn a_long_queue_and_many_dead_letters_cost_no_more_than_short_ones() {
         let only = std::slice::from_ref(&bench.queue);
         let (diagnosis, _) = cost(&bench, &name("doctor"), bench.admin.doctor(only)).await;
         assert!(!diagnosis.unwrap().findings.is_empty());
+        let left = bench.int("LLEN", keys.public()).await + bench.int("HLEN", keys.dead_body()).await;
+        kept(&name("all looks"), (waiting + dead) as u64, left.unsigned_abs());
         costs.push(these);
     }
     // One command more is the clock's: a call may be made again in another minute.

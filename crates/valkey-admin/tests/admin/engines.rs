@@ -6,7 +6,7 @@ use valkey_admin::{Admin, DeadQuery, DeadSelection, Execution, PeekQuery, Place,
 use valkey_config::CsvList;
 use valkey_connection::{Command, ConnectionSettings, Mode};
 use valkey_envelope::{Lane, QueueName};
-use valkey_testkit::{TestCluster, TestServer, unique_name};
+use valkey_testkit::{Figures, TestCluster, TestServer, unique_name};
 
 use crate::support::{Bench, GARBAGE};
 
@@ -40,12 +40,17 @@ async fn a_days_work(bench: &Bench) {
     let tally = admin.replay(queue, &one, &ReplayTo::Source, Execution::Run, |_| ()).await.unwrap();
     assert_eq!(tally.complete().unwrap().done(), 1);
     let tally = admin.purge_dead(queue, &DeadSelection::All, Execution::Run, |_| ()).await.unwrap();
-    assert_eq!(tally.complete().unwrap().done(), 1);
+    let purged = tally.complete().unwrap().done();
+    assert_eq!(purged, 1);
     assert!(admin.dead_letters(queue, &DeadQuery::default()).await.unwrap().letters.is_empty());
 
     let tally = admin.hand_back(queue, &Admin::HAND_BACK, Execution::Run, |_| ()).await.unwrap();
     assert_eq!(tally.complete().unwrap().done(), 4);
     let order = bench.popped(keys.public()).await;
+    // Eight in all: one was replayed elsewhere, one purged on purpose, and the others are handed back.
+    let replayed = bench.popped(other.keys().public()).await.len();
+    let kept = (replayed + order.len()) as u64 + purged;
+    Figures::new().sent(8).lost(8_u64.saturating_sub(kept)).twice(kept.saturating_sub(8)).publish();
     assert_eq!(order, [GARBAGE, b"redo", b"high", b"public", b"b", b"delayed"]);
     let tally = admin.purge(queue, &[Place::Public], Execution::Run, |_| ()).await.unwrap();
     assert_eq!(tally.complete().unwrap().done(), 6);
@@ -58,12 +63,12 @@ async fn on_a_cluster() {
     let settings = ConnectionSettings::default().address(addresses).mode(Mode::Cluster);
     let mut queues = Vec::new();
     for _ in 0..6 {
-        let bench = Bench::with(&settings).await;
+        let bench = Bench::with(settings.clone()).await;
         a_days_work(&bench).await;
         bench.push(bench.keys.public(), "x").await;
         queues.push(bench.queue.clone());
     }
-    let bench = Bench::with(&settings).await;
+    let bench = Bench::with(settings).await;
     let found = bench.admin.queues(|_| ()).await.unwrap().queues;
     assert!(queues.iter().all(|queue| found.contains(queue)), "{found:?}");
     let diagnosis = bench.admin.doctor(&[]).await.unwrap();
@@ -94,7 +99,7 @@ async fn over_tls_with_few_rights() {
     let settings = ConnectionSettings::from_url(&server.url())
         .unwrap()
         .tls_ca_file(server.tls_ca_path().map(Into::into));
-    let bench = Bench::with(&settings).await;
+    let bench = Bench::with(settings).await;
     a_days_work(&bench).await;
     let diagnosis = bench.admin.doctor(&[]).await.unwrap();
     assert_eq!(diagnosis.servers.len(), 1);
@@ -120,8 +125,11 @@ async fn on_a_full_server() {
     assert_eq!(admin.replay(queue, &one, &ReplayTo::Source, Execution::Run, |_| ()).await.unwrap().done(), 1);
     let places = [Place::Redo, Place::Woken];
     assert_eq!(admin.hand_back(queue, &places, Execution::Run, |_| ()).await.unwrap().done(), 6);
-    assert_eq!(admin.purge_dead(queue, &DeadSelection::All, Execution::Run, |_| ()).await.unwrap().done(), 2);
-    assert_eq!(admin.purge(queue, &[Place::Public], Execution::Run, |_| ()).await.unwrap().done(), 10);
+    let dead = admin.purge_dead(queue, &DeadSelection::All, Execution::Run, |_| ()).await.unwrap().done();
+    let ready = admin.purge(queue, &[Place::Public], Execution::Run, |_| ()).await.unwrap().done();
+    let there = dead + ready;
+    Figures::new().sent(12).lost(12_u64.saturating_sub(there)).twice(there.saturating_sub(12)).publish();
+    assert_eq!((dead, ready), (2, 10));
 }
 
 #[tokio::test]
@@ -135,7 +143,7 @@ async fn a_server_that_forgot_the_scripts() {
 #[tokio::test]
 async fn a_server_that_went_away_is_told_in_time() {
     let server = TestServer::start().await.unwrap();
-    let bench = Bench::on(&server).await;
+    let bench = Bench::with_just(&ConnectionSettings::from_url(&server.url()).unwrap()).await;
     server.kill().await.unwrap();
     let limit = Duration::from_secs(20);
     let error = tokio::time::timeout(limit, bench.admin.stats(&bench.queue)).await.unwrap().unwrap_err();

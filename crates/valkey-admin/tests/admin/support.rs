@@ -1,5 +1,7 @@
 //! A queue of one's own, and hands to put things into it as other programs would.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use valkey_admin::Admin;
 use valkey_connection::{Command, Connection, ConnectionSettings, Reply};
@@ -10,6 +12,9 @@ use valkey_testkit::{TestServer, unique_name};
 
 /// Bytes that are no text, with everything a frame could trip over.
 pub(crate) const GARBAGE: &[u8] = b"\xff\x00|1|2|n|\r\n{\"";
+
+/// No test is about how fast a server answers: what a busy machine takes long for comes all the same.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Bench {
     pub(crate) admin: Admin,
@@ -29,10 +34,16 @@ impl Bench {
     }
 
     pub(crate) async fn at(url: &str) -> Self {
-        Self::with(&ConnectionSettings::from_url(url).unwrap()).await
+        Self::with(ConnectionSettings::from_url(url).unwrap()).await
     }
 
-    pub(crate) async fn with(settings: &ConnectionSettings) -> Self {
+    pub(crate) async fn with(settings: ConnectionSettings) -> Self {
+        let settings = settings.dial_timeout(PATIENCE).read_timeout(PATIENCE);
+        Self::with_just(&settings.write_timeout(PATIENCE).probe_timeout(PATIENCE)).await
+    }
+
+    /// With the timeouts that these settings name.
+    pub(crate) async fn with_just(settings: &ConnectionSettings) -> Self {
         let connection = Connection::connect(settings).await.unwrap();
         let queue: QueueName = unique_name("admin").parse().unwrap();
         Self { admin: Admin::new(connection.clone()), connection, keys: queue.keys(), queue }
