@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 use valkey_testkit::Figures;
 
-use crate::support::Bench;
+use crate::support::{Bench, Running};
 
 #[tokio::test]
 async fn messages_are_printed_and_acked() {
@@ -127,13 +127,13 @@ async fn a_program_that_does_not_read_its_input_may() {
 async fn sigterm_finishes_what_runs_and_hands_back_the_rest() {
     let bench = Bench::new().await;
     bench.send_numbers(5);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_valkit"))
-        .args(["receive", &bench.queue, "--exec", "echo begun; sleep 1; echo done"])
-        .env("VALKEY_URL", bench.server.url())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = Running::start(
+        Command::new(env!("CARGO_BIN_EXE_valkit"))
+            .args(["receive", &bench.queue, "--exec", "echo begun; sleep 1; echo done"])
+            .env("VALKEY_URL", bench.server.url())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null()),
+    );
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "begun");
     Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
@@ -153,13 +153,13 @@ async fn sigterm_finishes_what_runs_and_hands_back_the_rest() {
 async fn a_reader_that_goes_away_loses_nothing() {
     let bench = Bench::new().await;
     bench.send_numbers(50);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_valkit"))
-        .args(["receive", &bench.queue])
-        .env("VALKEY_URL", bench.server.url())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = Running::start(
+        Command::new(env!("CARGO_BIN_EXE_valkit"))
+            .args(["receive", &bench.queue])
+            .env("VALKEY_URL", bench.server.url())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null()),
+    );
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
     let stats = bench.json(&["queue", "show", &bench.queue]);
@@ -171,13 +171,13 @@ async fn a_reader_that_goes_away_loses_nothing() {
 async fn the_second_signal_kills_the_program_and_what_it_started() {
     let bench = Bench::new().await;
     bench.send_numbers(1);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_valkit"))
-        .args(["receive", &bench.queue, "--exec", "sleep 1000 & echo $!; wait"])
-        .env("VALKEY_URL", bench.server.url())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = Running::start(
+        Command::new(env!("CARGO_BIN_EXE_valkit"))
+            .args(["receive", &bench.queue, "--exec", "sleep 1000 & echo $!; wait"])
+            .env("VALKEY_URL", bench.server.url())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null()),
+    );
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let sleeper = lines.next().unwrap().unwrap();
     let signal = || Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
@@ -201,14 +201,14 @@ async fn sigterm_ends_it_also_when_the_server_refuses_to_settle() {
     bench.send_numbers(1);
     let user = format!("user_{}", std::process::id());
     bench.cli(&["ACL", "SETUSER", &user, "on", ">pw", "~*", "&*", "+@all"]).await;
-    let mut child = Command::new(env!("CARGO_BIN_EXE_valkit"))
-        .args(["receive", &bench.queue, "--exec", "echo begun; sleep 1"])
-        .env("VALKEY_URL", bench.server.url().replace("://", &format!("://{user}:pw@")))
-        .env("VALKEY_DRAIN_TIMEOUT", "1s")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = Running::start(
+        Command::new(env!("CARGO_BIN_EXE_valkit"))
+            .args(["receive", &bench.queue, "--exec", "echo begun; sleep 1"])
+            .env("VALKEY_URL", bench.server.url().replace("://", &format!("://{user}:pw@")))
+            .env("VALKEY_DRAIN_TIMEOUT", "1s")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null()),
+    );
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "begun");
     bench.cli(&["ACL", "SETUSER", &user, "-hdel"]).await;
@@ -292,13 +292,13 @@ async fn a_paused_queue_is_named_with_the_verb_that_resumes_it() {
 async fn who_waits_in_vain_hears_of_what_others_hold_and_then_that_it_was_reclaimed() {
     let bench = Bench::new().await;
     bench.send_numbers(1);
-    let mut holder = Command::new(env!("CARGO_BIN_EXE_valkit"))
-        .args(["receive", &bench.queue, "--lease", "10s", "--exec", "echo begun; exec sleep 120"])
-        .env("VALKEY_URL", bench.server.url())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut holder = Running::start(
+        Command::new(env!("CARGO_BIN_EXE_valkit"))
+            .args(["receive", &bench.queue, "--lease", "10s", "--exec", "echo begun; exec sleep 120"])
+            .env("VALKEY_URL", bench.server.url())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null()),
+    );
     let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "begun");
     let receive = |arguments: &[&str]| {

@@ -1,5 +1,8 @@
 //! A queue of one's own, and the program.
 
+use std::ops::{Deref, DerefMut};
+use std::process::Child;
+
 use assert_cmd::Command;
 use bytes::Bytes;
 use serde_json::Value;
@@ -79,6 +82,38 @@ impl Bench {
         let body = [format!("{}|{meta}", meta.len()).as_bytes(), raw].concat();
         self.cli(&["ZADD", &self.key("dead"), "1753000000123", id]).await;
         self.server.cli_raw(&["-x", "HSET", &self.key("dead:body"), id], body).await.unwrap();
+    }
+}
+
+/// A program that ends with its test, also with one that fails: else it would look for its server for ever, and find that of
+/// another test at the same address.
+pub(crate) struct Running(Child);
+
+impl Running {
+    pub(crate) fn start(command: &mut std::process::Command) -> Self {
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Deref for Running {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Most have ended by now.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -68,9 +68,12 @@ async fn foreign_messages_of_64_mib_die_whole_and_nobody_who_looks_has_to_carry_
             assert!(out.len() < 32 * 1024, "{verb:?} {form}: {} bytes", out.len());
         }
     }
-    let mut receive = std::process::Command::new(env!("CARGO_BIN_EXE_valkit"))
+    // It ends with the test, also with one that fails: else it would look for its server for ever, and find that of another
+    // test at the same address.
+    let mut receive = tokio::process::Command::new(env!("CARGO_BIN_EXE_valkit"))
         .args(["receive", bench.queue.as_str(), "--exec", "true"])
         .env("VALKEY_URL", bench.server.url())
+        .kill_on_drop(true)
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .spawn()
@@ -80,9 +83,8 @@ async fn foreign_messages_of_64_mib_die_whole_and_nobody_who_looks_has_to_carry_
         (dead >= 2).then_some(())
     })
     .await;
-    let memory = most_mib(receive.id());
-    receive.kill().unwrap();
-    receive.wait().unwrap();
+    let memory = most_mib(receive.id().unwrap());
+    receive.kill().await.unwrap();
     assert_eq!(bench.dead().await, 2);
     for form in ["table", "json", "ndjson"] {
         let out = bench.ok(&["dead", "ls", bench.queue.as_str(), "-o", form]);
