@@ -58,7 +58,9 @@ mod tests {
     #[test]
     fn it_is_looked_for_where_the_tests_look() {
         let testkit = workspace::read(Path::new("crates/valkey-testkit/src/clock.rs")).unwrap();
-        let places: Vec<&str> = testkit.split('"').filter(|text| text.starts_with('/')).collect();
+        // Every second piece is between quotation marks.
+        let quoted = testkit.split('"').skip(1).step_by(2);
+        let places: Vec<&str> = quoted.filter(|text| text.starts_with('/')).collect();
         assert_eq!(places, DIRECTORIES);
         assert!(testkit.contains("\"faketime/libfaketime.so.1\""));
     }
