@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use valkey_connection::{Command, Connection, ConnectionSettings};
 use valkey_receiver::{Receiver, ReceiverSettings, SettleError};
-use valkey_testkit::{Figures, TestServer};
+use valkey_testkit::{Figures, TestServer, TestServerBuilder};
 
 use fleet::{Fleet, Sender};
 use rig::{Rig, bed_on, holding};
@@ -72,9 +72,12 @@ async fn survive(bed: &Bed, work: Duration, happens: impl AsyncFnOnce(&Sender)) 
 
 /// It keeps what it answered when it is killed, however slow the disk is: where it syncs once a second, it holds back what
 /// comes during a sync.
+fn keeping() -> TestServerBuilder {
+    TestServer::builder().append_only(true).config("appendfsync", "no")
+}
+
 async fn durable(name: &str) -> Bed {
-    let server = TestServer::builder().append_only(true).config("appendfsync", "no");
-    bed_on(server.start().await.unwrap(), name).await
+    bed_on(keeping().start().await.unwrap(), name).await
 }
 
 #[tokio::test]
@@ -132,7 +135,7 @@ async fn a_server_that_is_away_for_longer_than_the_lease_again_and_again() {
 #[tokio::test]
 async fn a_server_that_loads_for_longer_than_the_lease() {
     // A millisecond for each command in its file.
-    let server = TestServer::builder().append_only(true).config("key-load-delay", "1000");
+    let server = keeping().config("key-load-delay", "1000");
     let bed = bed_on(server.start().await.unwrap(), "loading").await;
     survive(&bed, Duration::from_millis(5), async |sender| {
         until("some work", async || (sender.confirmed() > 400).then_some(())).await;
