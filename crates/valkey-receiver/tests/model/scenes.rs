@@ -12,6 +12,8 @@ pub(crate) fn sequences() -> impl Strategy<Value = Vec<Op>> {
     let scene = prop_oneof![
         20 => op().prop_map(|op| vec![op]),
         3 => crash(),
+        1 => poison(),
+        1 => suspects(),
         1 => restart(),
         1 => throttle(),
         1 => bounded(),
@@ -32,20 +34,50 @@ fn crash() -> impl Strategy<Value = Vec<Op>> {
     let want = prop_oneof![Just(1_usize), 2..5_usize];
     let zombie = prop::option::weighted(0.3, take());
     (0..SLOTS as u8, take(), 1..4_u32, want, parts, prop::bool::weighted(0.2), zombie).prop_map(
-        |(slot, mut take, max_crashes, want, (limit, times), releases, zombie)| {
+        |(slot, take, max_crashes, want, (limit, times), releases, zombie)| {
             let who = Who::Slot(slot);
-            (take.want, take.number) = (want, Number::After(1));
             let repair = if releases {
                 Op::Release(who, limit, 1 << 20)
             } else {
                 Op::Reap(who, max_crashes, limit, 1 << 20)
             };
             let repairs = std::iter::repeat_n(repair, times);
-            let dies = [Op::PlainPush(2), Op::Take(who, take), Op::LeaseEnds(who)];
+            let dies = [Op::PlainPush(2), next_take(slot, take, want), Op::LeaseEnds(who)];
             let wakes = zombie.map(|take| Op::Take(who, take));
             dies.into_iter().chain(repairs).chain(wakes).chain([Op::Join(slot, 10_000, Some(1))]).collect()
         },
     )
+}
+
+/// A consumer with empty hands takes one message, and dies of it.
+fn poison() -> impl Strategy<Value = Vec<Op>> {
+    (0..SLOTS as u8, take(), 1..3_u32).prop_map(|(slot, take, max_crashes)| {
+        let (who, join) = (Who::Slot(slot), Op::Join(slot, 10_000, Some(1)));
+        let takes = next_take(slot, take, 1);
+        let reap = Op::Reap(who, max_crashes, 256, 1 << 20);
+        vec![Op::PlainPush(6), join.clone(), takes, Op::LeaseEnds(who), reap, join]
+    })
+}
+
+/// Two consumers die with the same messages, and another one comes, with empty hands or not.
+fn suspects() -> impl Strategy<Value = Vec<Op>> {
+    (0..SLOTS as u8, 1..SLOTS as u8, vec(take(), 4)).prop_map(|(slot, further, takes)| {
+        let [first, second, third, fourth] = <[TakeOp; 4]>::try_from(takes).expect("as many as asked for");
+        let dies = |take| {
+            let (who, join) = (Who::Slot(slot), Op::Join(slot, 10_000, Some(1)));
+            [next_take(slot, take, 6), Op::LeaseEnds(who), Op::Reap(who, 9, 256, 1 << 20), join]
+        };
+        let other = (slot + further) % SLOTS as u8;
+        let comes = [next_take(other, third, 2), next_take(other, fourth, 6)];
+        let deaths = dies(first).into_iter().chain(dies(second));
+        [Op::PlainPush(2)].into_iter().chain(deaths).chain(comes).collect()
+    })
+}
+
+/// One that the server heeds.
+fn next_take(slot: u8, mut take: TakeOp, want: usize) -> Op {
+    (take.want, take.number) = (want, Number::After(1));
+    Op::Take(Who::Slot(slot), take)
 }
 
 /// The server restarts, and somebody notices.
