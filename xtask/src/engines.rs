@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let log = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
         let started = Instant::now();
         let (succeeded, tally) =
-            test::on_engine(&args.package, &Valkey::Image(image.clone()), Headlines::new(log))?;
+            test::on_engine(&args.package, &Valkey::image(image.clone()).with_newest(), Headlines::new(log))?;
         outcomes.push(Outcome { image, succeeded, tally, took: started.elapsed() });
     }
     print!("\n{}", table(&outcomes));

@@ -79,7 +79,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let logs = workspace::target().join("faults");
     std::fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
     let environment = |command: &mut Command| {
-        test::environment(&valkey, command);
+        valkey.offer_to(command);
         command.env(figures::VARIABLE, figures.path());
         if args.long {
             command.env("VALKIT_LONG", "1");
@@ -94,7 +94,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         books.run(program, built, &runner, &figures, &mut display)
     });
     display.end();
-    if matches!(valkey, setup::Valkey::Image(_)) {
+    if matches!(valkey, setup::Valkey::Image { .. }) {
         test::remove_leftovers();
     }
     outcome?;

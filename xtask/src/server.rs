@@ -36,7 +36,7 @@ impl Server {
     pub(crate) fn start(valkey: &Valkey, options: &[&str]) -> Result<Self> {
         match valkey {
             Valkey::Url(url) => Ok(Self { url: url.clone(), tether: None, dir: None }),
-            Valkey::Image(image) => Self::container(image, options),
+            Valkey::Image { name, .. } => Self::container(name, options),
             Valkey::Program(_) => Self::process(options),
         }
     }
@@ -213,7 +213,7 @@ mod tests {
     fn at_hand() -> Option<Valkey> {
         let image = std::env::var("VALKIT_TEST_IMAGE").unwrap_or_else(|_| "valkey/valkey:8.0".to_owned());
         if run::which("docker").is_some() && crate::setup::is_present(&image) {
-            return Some(Valkey::Image(image));
+            return Some(Valkey::image(image));
         }
         run::which("valkey-server").map(Valkey::Program)
     }

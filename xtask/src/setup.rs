@@ -15,8 +15,12 @@ const SERIES: &str = "8.0";
 
 /// All that the tests run on: what docker/build-valkey-image.sh is asked for, and for what instead when Debian has
 /// moved on by now.
-const ENGINES: [(&str, Option<&str>); 4] =
-    [("8.0", None), ("8.1", Some("trixie")), ("9.1", Some("sid")), ("redis:7.0", None)];
+const ENGINES: [Engine; 4] = [(SERIES, None), ("8.1", Some("trixie")), NEWEST, ("redis:7.0", None)];
+
+/// The one for tests of what [`SERIES`] is too old for.
+const NEWEST: Engine = ("9.1", Some("sid"));
+
+type Engine = (&'static str, Option<&'static str>);
 
 /// How long Docker may take to answer at all.
 const DOCKER_LIMIT: Duration = Duration::from_secs(20);
@@ -63,19 +67,40 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 pub(crate) enum Valkey {
     /// A server somebody else runs.
     Url(String),
-    /// An image that Docker has.
-    Image(String),
+    /// An image that Docker has, and a newer one for tests of what it is too old for.
+    Image { name: String, newest: Option<String> },
     /// A program on this machine.
     Program(PathBuf),
 }
 
 impl Valkey {
+    /// This image alone.
+    pub(crate) fn image(name: String) -> Self {
+        Self::Image { name, newest: None }
+    }
+
+    /// With the newest image beside it; tests that need one are skipped without.
+    pub(crate) fn with_newest(self) -> Self {
+        match self {
+            Self::Image { name, newest: None } => {
+                let newest = provide_or_instead(NEWEST).inspect_err(|error| {
+                    run::step(format_args!("{error:#}; tests that need it are skipped"));
+                });
+                Self::Image { name, newest: newest.ok() }
+            }
+            complete => complete,
+        }
+    }
+
     /// Tells tests, by their environment, to use this one and not to look for themselves.
     pub(crate) fn offer_to(&self, tests: &mut Command) {
         match self {
             Self::Url(_) => {}
-            Self::Image(image) => {
-                tests.env("VALKIT_TEST_ENGINE", "docker").env("VALKIT_TEST_IMAGE", image);
+            Self::Image { name, newest } => {
+                tests.env("VALKIT_TEST_ENGINE", "docker").env("VALKIT_TEST_IMAGE", name);
+                if let Some(newest) = newest {
+                    tests.env("VALKIT_TEST_IMAGE_NEWEST", newest);
+                }
             }
             Self::Program(_) => {
                 tests.env("VALKIT_TEST_ENGINE", "binary");
@@ -89,7 +114,13 @@ impl std::fmt::Display for Valkey {
         match self {
             // The URL may hold a password.
             Self::Url(_) => write!(f, "the server of VALKIT_TEST_URL"),
-            Self::Image(image) => write!(f, "image {image}"),
+            Self::Image { name, newest } => {
+                write!(f, "image {name}")?;
+                match newest {
+                    Some(newest) if newest != name => write!(f, ", and {newest} where a test needs it"),
+                    _ => Ok(()),
+                }
+            }
             Self::Program(path) => write!(f, "{}", path.display()),
         }
     }
@@ -102,7 +133,7 @@ pub(crate) fn valkey(yes: bool) -> Result<Valkey> {
     }
     let mut tried = Vec::new();
     match docker_answers().and_then(|()| image()) {
-        Ok(image) => return Ok(Valkey::Image(image)),
+        Ok(image) => return Ok(Valkey::image(image)),
         Err(error) => tried.push(format!("Docker: {error:#}")),
     }
     if let Some(program) = run::which("valkey-server") {
@@ -166,14 +197,8 @@ fn image() -> Result<String> {
 /// `valkey/valkey:8.0` says nothing of 8.0.1, and what Debian's newer suites hold moves.
 pub(crate) fn engines() -> Result<Vec<String>> {
     docker_answers().context("Docker")?;
-    let by_version = |(series, instead): &(&str, Option<&str>)| {
-        let image = match (provide(series), instead) {
-            (Err(error), Some(suite)) => {
-                run::step(format_args!("{error:#}; taking what Debian {suite} has"));
-                provide(suite)?
-            }
-            (outcome, _) => outcome?,
-        };
+    let by_version = |engine: &Engine| {
+        let image = provide_or_instead(*engine)?;
         let said =
             run::output(Command::new("docker").args(["run", "--rm", &image, server(&image), "--version"]))?;
         let version = version(&said).with_context(|| format!("{image} does not say its version: {said}"))?;
@@ -182,6 +207,16 @@ pub(crate) fn engines() -> Result<Vec<String>> {
         Ok(name)
     };
     ENGINES.iter().map(by_version).collect()
+}
+
+fn provide_or_instead((series, instead): Engine) -> Result<String> {
+    match (provide(series), instead) {
+        (Err(error), Some(suite)) => {
+            run::step(format_args!("{error:#}; taking what Debian {suite} has"));
+            provide(suite)
+        }
+        (outcome, _) => outcome,
+    }
 }
 
 /// The server's program in an image.

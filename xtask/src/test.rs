@@ -79,7 +79,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// The Valkey that tests run on.
 pub(crate) fn valkey(yes: bool) -> Result<Valkey> {
-    let valkey = setup::valkey(yes)?;
+    let valkey = setup::valkey(yes)?.with_newest();
     run::step(format_args!("Valkey: {valkey}"));
     setup::clock::get();
     if let Valkey::Url(url) = &valkey
@@ -94,7 +94,7 @@ pub(crate) fn valkey(yes: bool) -> Result<Valkey> {
 fn heard_of(valkey: &Valkey, cargo: Command, to: impl Write + Send + 'static) -> Result<(bool, Tally)> {
     run::step(run::shown(&cargo));
     let outcome = stream(cargo, to);
-    if matches!(valkey, Valkey::Image(_)) {
+    if matches!(valkey, Valkey::Image { .. }) {
         leftovers::remove();
     }
     outcome
@@ -123,21 +123,8 @@ fn command(args: &Args, valkey: &Valkey) -> Command {
     if !args.rest.is_empty() {
         cargo.arg("--").args(&args.rest);
     }
-    environment(valkey, &mut cargo);
+    valkey.offer_to(&mut cargo);
     cargo
-}
-
-/// What was found here is what the tests use; they do not look again.
-pub(crate) fn environment(valkey: &Valkey, command: &mut Command) {
-    match valkey {
-        Valkey::Url(_) => {}
-        Valkey::Image(image) => {
-            command.env("VALKIT_TEST_ENGINE", "docker").env("VALKIT_TEST_IMAGE", image);
-        }
-        Valkey::Program(_) => {
-            command.env("VALKIT_TEST_ENGINE", "binary");
-        }
-    }
 }
 
 /// Runs the command, passing on its output as it comes, and counts what it reports.

@@ -31,6 +31,7 @@ pub struct TestServerBuilder {
     operator_password: Option<String>,
     tls: Option<Tls>,
     authority: Option<Arc<Authority>>,
+    newest: bool,
     part: Part,
 }
 
@@ -110,6 +111,13 @@ impl TestServerBuilder {
         self
     }
 
+    /// Takes the newest Valkey at hand (`VALKIT_TEST_IMAGE_NEWEST`) and not that of the other tests. Where Docker is not
+    /// used or has no such image it is that of the others: [`TestServer::version`] tells, and the test has to ask.
+    pub fn newest(mut self) -> Self {
+        self.newest = true;
+        self
+    }
+
     /// A node of a cluster: all that are made of clones of this trust the same authority.
     pub(crate) fn cluster(self) -> Result<Self, TestkitError> {
         Ok(Self { part: Part::Cluster, authority: self.authority()?, ..self })
@@ -122,8 +130,8 @@ impl TestServerBuilder {
 
     /// A sentinel over servers like this one: it speaks TLS if they do, and lets everybody in.
     pub(crate) fn sentinel(&self, monitor: Monitor) -> Self {
-        let (tls, authority) = (self.tls, self.authority.clone());
-        Self { tls, authority, part: Part::Sentinel(monitor), ..Self::default() }
+        let (tls, authority, newest) = (self.tls, self.authority.clone(), self.newest);
+        Self { tls, authority, newest, part: Part::Sentinel(monitor), ..Self::default() }
     }
 
     /// Whom the testkit, replicas and sentinels come in as; `None` where nobody is asked.
@@ -155,7 +163,7 @@ impl TestServerBuilder {
     pub async fn start(self) -> Result<TestServer, TestkitError> {
         self.validate()?;
         runtime::run(async move {
-            let engine = Engine::get().await?;
+            let engine = if self.newest { Engine::newest().await? } else { Engine::get().await? };
             if let Engine::Given { url } = engine {
                 self.refuse_given()?;
                 return Ok(TestServer::new(Inner::Given(Given::new(url)?)));

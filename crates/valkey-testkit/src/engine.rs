@@ -48,8 +48,29 @@ impl Engine {
             .await
     }
 
+    /// That of the newest image where Docker is used and has it or can pull it; else the engine of this process.
+    pub(crate) async fn newest() -> Result<&'static Self, TestkitError> {
+        static NEWEST: OnceCell<Option<Engine>> = OnceCell::const_new();
+        let usual = Self::get().await?;
+        let Self::Docker { image: used, .. } = usual else { return Ok(usual) };
+        let image = Settings::from_env()?.newest;
+        if *used == image {
+            return Ok(usual);
+        }
+        let found = NEWEST.get_or_init(|| async {
+            match docker::provide(&image).await {
+                Ok(()) => Some(Self::Docker { image, programs: OnceCell::new() }),
+                Err(reason) => {
+                    tracing::debug!(%reason, "no newer server");
+                    None
+                }
+            }
+        });
+        Ok(found.await.as_ref().unwrap_or(usual))
+    }
+
     async fn choose(settings: Settings) -> Result<Self, TestkitError> {
-        let Settings { url, wanted, image } = settings;
+        let Settings { url, wanted, image, newest: _ } = settings;
         if let Some(url) = url {
             announce(&format!("the server at {}", without_password(&url)), version_of_given(&url).await);
             return Ok(Self::Given { url });

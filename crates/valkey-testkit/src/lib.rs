@@ -67,6 +67,7 @@
 //! | `VALKIT_TEST_URL` | a server that runs already; tests that want one of their own then fail and say so |
 //! | `VALKIT_TEST_ENGINE` | `docker` or `binary`: that one or none |
 //! | `VALKIT_TEST_IMAGE` | the image for Docker, `valkey/valkey:8.0` if not set; Redis from 7.0 on will do too |
+//! | `VALKIT_TEST_IMAGE_NEWEST` | the image for [`TestServerBuilder::newest`], `valkey/valkey:9.1` if not set |
 //! | `VALKIT_LONG` | `1`: tests that ask [`is_long`] do all they can |
 //!
 //! Without them it is Docker, if the engine answers and has the image or can pull it, else `valkey-server` and

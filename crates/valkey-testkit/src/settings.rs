@@ -8,8 +8,11 @@ pub(crate) const URL: &str = "VALKIT_TEST_URL";
 pub(crate) const ENGINE: &str = "VALKIT_TEST_ENGINE";
 /// The image to start with Docker.
 pub(crate) const IMAGE: &str = "VALKIT_TEST_IMAGE";
+/// The image for tests of what that one may be too old for.
+pub(crate) const NEWEST: &str = "VALKIT_TEST_IMAGE_NEWEST";
 
 const DEFAULT_IMAGE: &str = "valkey/valkey:8.0";
+const DEFAULT_NEWEST: &str = "valkey/valkey:9.1";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wanted {
@@ -23,6 +26,7 @@ pub(crate) struct Settings {
     pub(crate) url: Option<String>,
     pub(crate) wanted: Wanted,
     pub(crate) image: String,
+    pub(crate) newest: String,
 }
 
 impl Settings {
@@ -42,7 +46,8 @@ impl Settings {
             }
         };
         let image = lookup(IMAGE).unwrap_or_else(|| DEFAULT_IMAGE.to_owned());
-        Ok(Self { url: lookup(URL), wanted, image })
+        let newest = lookup(NEWEST).unwrap_or_else(|| DEFAULT_NEWEST.to_owned());
+        Ok(Self { url: lookup(URL), wanted, image, newest })
     }
 }
 
@@ -59,7 +64,8 @@ mod tests {
     #[test]
     fn nothing_set_means_any_engine_and_the_default_image() {
         let found = settings(&[(URL, ""), (ENGINE, "")]).expect("empty is unset");
-        assert_eq!(found, Settings { url: None, wanted: Wanted::Any, image: DEFAULT_IMAGE.to_owned() });
+        let [image, newest] = [DEFAULT_IMAGE, DEFAULT_NEWEST].map(str::to_owned);
+        assert_eq!(found, Settings { url: None, wanted: Wanted::Any, image, newest });
     }
 
     #[test]
@@ -70,13 +76,15 @@ mod tests {
 
     #[test]
     fn what_is_set_is_taken() {
-        let found = settings(&[(URL, "valkey://h:1"), (ENGINE, "binary"), (IMAGE, "x/y:9")]).expect("valid");
+        let variables = [(URL, "valkey://h:1"), (ENGINE, "binary"), (IMAGE, "x/y:9"), (NEWEST, "x/y:10")];
+        let found = settings(&variables).expect("valid");
         assert_eq!(
             found,
             Settings {
                 url: Some("valkey://h:1".to_owned()),
                 wanted: Wanted::Binary,
-                image: "x/y:9".to_owned()
+                image: "x/y:9".to_owned(),
+                newest: "x/y:10".to_owned(),
             }
         );
     }

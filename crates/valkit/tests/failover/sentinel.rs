@@ -242,12 +242,12 @@ async fn two_failovers_in_a_row_one_planned_one_not() {
 
 #[tokio::test]
 async fn a_coordinated_failover_loses_nothing() {
-    let version = TestServer::shared().await.version().await.unwrap();
+    let servers = start(builder(TestServer::builder().append_only(true).newest())).await;
+    let version = servers.servers()[0].version().await.unwrap();
     if !version.is_valkey() || !version.at_least(9, 0, 0) {
         valkey_testkit::skipped(format_args!("{version} has no SENTINEL FAILOVER ... COORDINATED"));
         return;
     }
-    let servers = servers().await;
     let modes = [Durability::Fast, replicated(1), replicated(2)];
     let loads = loads(&settings(servers), "coordinated", modes).await;
     let asked = Instant::now();
