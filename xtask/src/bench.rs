@@ -18,7 +18,7 @@ pub(crate) struct Args {
     /// Agree to installing Valkey with apt, which may add a Debian source
     #[arg(long)]
     yes: bool,
-    /// How the server keeps its append-only file; a sweep runs once, without one, if nothing is said
+    /// How the server keeps its append-only file; a sweep runs once, without one, if nothing is said; durability has its own
     #[arg(long, value_enum, value_delimiter = ',')]
     aof: Vec<Aof>,
     /// Passed on to `valkit bench`
@@ -32,6 +32,8 @@ enum Subject {
     Queue,
     /// What becomes of the rates when producers, consumers, messages or distances grow; TLS too
     Sweep,
+    /// What sends cost that are answered only once they are on disk, or at one or two replicas
+    Durability,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -40,13 +42,30 @@ enum Aof {
     None,
     /// Synced once a second
     Everysec,
+    /// Synced before each answer
+    Always,
 }
+
+/// A kind of send, with the servers that can promise it.
+struct Safety {
+    name: &'static str,
+    aof: Aof,
+    replicas: usize,
+}
+
+const SAFETIES: [Safety; 4] = [
+    Safety { name: "fast", aof: Aof::Everysec, replicas: 0 },
+    Safety { name: "durable", aof: Aof::Always, replicas: 0 },
+    Safety { name: "replicated:1", aof: Aof::Everysec, replicas: 1 },
+    Safety { name: "replicated:2", aof: Aof::Everysec, replicas: 2 },
+];
 
 impl Aof {
     fn options(self) -> &'static [&'static str] {
         match self {
             Self::None => &["--appendonly", "no"],
             Self::Everysec => &["--appendonly", "yes", "--appendfsync", "everysec"],
+            Self::Always => &["--appendonly", "yes", "--appendfsync", "always"],
         }
     }
 }
@@ -55,14 +74,14 @@ impl Subject {
     const fn verb(self) -> &'static str {
         match self {
             Self::Queue => "queue",
-            Self::Sweep => "sweep",
+            Self::Sweep | Self::Durability => "sweep",
         }
     }
 
     const fn ways(self) -> &'static [Aof] {
         match self {
             Self::Queue => &[Aof::None, Aof::Everysec],
-            Self::Sweep => &[Aof::None],
+            Self::Sweep | Self::Durability => &[Aof::None],
         }
     }
 }
@@ -71,6 +90,9 @@ impl Subject {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let valkey = setup::valkey(args.yes)?;
     let valkit = Valkit::build(Profile::Release)?;
+    if matches!(args.subject, Subject::Durability) {
+        return durability(&valkey, &valkit, &args.rest);
+    }
     let verb = args.subject.verb();
     let ways = if args.aof.is_empty() { args.subject.ways() } else { &args.aof };
     // A server given by URL keeps its own ways.
@@ -91,6 +113,32 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let status = valkit.run_with(&["bench", verb], server.url(), &rest, &environment)?;
         if !status.success() {
             bail!("`valkit bench {verb}` failed: {status}");
+        }
+    }
+    Ok(())
+}
+
+/// Measures each kind of send, by growing numbers of producers, on servers that can promise it.
+fn durability(valkey: &Valkey, valkit: &Valkit, rest: &[String]) -> Result<()> {
+    if matches!(valkey, Valkey::Url(_)) {
+        bail!(
+            "each durability wants servers of its own: unset VALKIT_TEST_URL, or measure one there: \
+             valkit bench sweep producers --durability durable"
+        );
+    }
+    for Safety { name, aof, replicas } in SAFETIES {
+        run::step(format_args!(
+            "starting Valkey: {valkey}, {}, {replicas} replicas",
+            aof.options().join(" ")
+        ));
+        let primary = Server::start(valkey, aof.options())?;
+        let _replicas: Vec<Server> =
+            (0..replicas).map(|_| primary.replica(valkey, aof.options())).collect::<Result<_>>()?;
+        let mut arguments = ["producers", "--durability", name].map(str::to_owned).to_vec();
+        arguments.extend_from_slice(rest);
+        let status = valkit.run(&["bench", "sweep"], primary.url(), &arguments)?;
+        if !status.success() {
+            bail!("`valkit bench sweep` failed: {status}");
         }
     }
     Ok(())

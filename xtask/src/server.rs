@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -41,12 +42,29 @@ impl Server {
         }
     }
 
+    /// Starts one more as a replica of this one, and waits until it has its data. Not of a server given by URL.
+    pub(crate) fn replica(&self, valkey: &Valkey, options: &[&str]) -> Result<Self> {
+        let address = self.url.trim_start_matches("valkey://");
+        let (host, port) = address.rsplit_once(':').context("a server's address has a port")?;
+        let replica = Self::start(valkey, &[options, &["--replicaof", host, port]].concat())?;
+        let replica_address: SocketAddr = replica.url.trim_start_matches("valkey://").parse()?;
+        let started = Instant::now();
+        while !ask(&replica_address, "INFO replication")?.contains("master_link_status:up") {
+            if started.elapsed() > START_LIMIT {
+                bail!("the replica did not get the data within {} s", START_LIMIT.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(replica)
+    }
+
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
     fn container(image: &str, options: &[&str]) -> Result<Self> {
-        let name = format!("valkit-xtask-{}", std::process::id());
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let name = format!("valkit-xtask-{}-{}", std::process::id(), STARTED.fetch_add(1, Ordering::Relaxed));
         let mut docker = Command::new("docker");
         docker
             .args(["run", "--rm", "--interactive", "--label", "valkit=xtask", "--publish", "127.0.0.1::6379"])
@@ -159,18 +177,18 @@ fn free_port() -> Result<u16> {
 
 /// Whether a Valkey at this address is ready.
 fn answers(address: &SocketAddr) -> bool {
-    ping(address).is_ok_and(|reply| reply.starts_with(b"+PONG"))
+    ask(address, "PING").is_ok_and(|reply| reply.starts_with("+PONG"))
 }
 
-fn ping(address: &SocketAddr) -> std::io::Result<Vec<u8>> {
+/// What a server answers to a command of few words; of a long answer the first kilobytes.
+fn ask(address: &SocketAddr, command: &str) -> std::io::Result<String> {
     let limit = Duration::from_millis(500);
     let mut stream = TcpStream::connect_timeout(address, limit)?;
     stream.set_read_timeout(Some(limit))?;
-    stream.write_all(b"PING\r\n")?;
-    let mut reply = vec![0; 64];
+    stream.write_all(format!("{command}\r\n").as_bytes())?;
+    let mut reply = vec![0; 4096];
     let length = stream.read(&mut reply)?;
-    reply.truncate(length);
-    Ok(reply)
+    Ok(String::from_utf8_lossy(&reply[..length]).into_owned())
 }
 
 /// Whether anything listens at the host and port of a URL.

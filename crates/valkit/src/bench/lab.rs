@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use valkey_connection::{Command, Connection};
 use valkey_envelope::{Envelope, QueueName};
+use valkey_sender::{Durability, Sender};
 
 use crate::failure::Failure;
 
@@ -17,6 +18,7 @@ pub(crate) struct Lab {
     pub(crate) connection: Connection,
     pub(crate) batch: usize,
     pub(crate) queue: QueueName,
+    pub(crate) sender: Sender,
     /// For moves out of the queue, as others do them.
     pub(crate) processing: String,
     envelope: Envelope,
@@ -32,7 +34,16 @@ impl Lab {
             .map_err(|error| Failure::Failed(format!("{error}")))?;
         let processing = format!("{}:processing", queue.keys().tag());
         let batch = batch.min(BATCH_BYTES / message_bytes).max(1);
-        Ok(Self { connection, batch, queue, processing, envelope: sized(message_bytes)? })
+        let sender = Sender::new(connection.clone(), queue.clone());
+        Ok(Self { connection, batch, queue, sender, processing, envelope: sized(message_bytes)? })
+    }
+
+    /// Sends are to be so safe before they are answered. Asks the servers whether they can be, which would otherwise be
+    /// part of the first measurement.
+    pub(crate) async fn with_durability(mut self, durability: Durability) -> Result<Self, Failure> {
+        self.sender = self.sender.with_durability(durability);
+        self.sender.check_durability().await?;
+        Ok(self)
     }
 
     /// A fresh envelope of the common size.

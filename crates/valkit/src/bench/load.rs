@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use valkey_connection::Command;
 use valkey_receiver::{Message, Receiver, ReceiverSettings, Serve};
-use valkey_sender::{Receipt, SendError, Sender};
+use valkey_sender::{Receipt, SendError};
 
 use super::{counters::Counters, lab::Lab};
 use crate::failure::Failure;
@@ -110,9 +110,8 @@ async fn raw_send(lab: &Lab, messages: usize, hands: usize) -> Result<(), Failur
 }
 
 async fn send(lab: &Lab, messages: usize, hands: usize, batch: usize) -> Result<(), Failure> {
-    let sender = Sender::new(lab.connection.clone(), lab.queue.clone());
     let tasks = shares(messages, hands).map(|share| {
-        let (sender, envelope) = (sender.clone(), lab.envelope());
+        let (sender, envelope) = (lab.sender.clone(), lab.envelope());
         async move {
             for count in batches(share, batch) {
                 let fresh = (0..count).map(|_| envelope.clone().with_id(valkey_envelope::MessageId::new()));
@@ -127,9 +126,8 @@ async fn send(lab: &Lab, messages: usize, hands: usize, batch: usize) -> Result<
 }
 
 async fn send_singly(lab: &Lab, messages: usize, hands: usize) -> Result<(), Failure> {
-    let sender = Sender::new(lab.connection.clone(), lab.queue.clone());
     let tasks = shares(messages, hands).map(|share| {
-        let (sender, envelope) = (sender.clone(), lab.envelope());
+        let (sender, envelope) = (lab.sender.clone(), lab.envelope());
         async move {
             for _ in 0..share {
                 let fresh = envelope.clone().with_id(valkey_envelope::MessageId::new());

@@ -7,6 +7,7 @@ use std::{path::PathBuf, time::Duration};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use valkey_connection::{Connection, ConnectionSettings};
+use valkey_sender::Durability;
 
 use self::{
     axis::{Axis, Curve},
@@ -27,6 +28,7 @@ It works on queues of its own, bench-*, and removes them. Not for a server that 
 Examples:
   valkit bench sweep --url valkey://127.0.0.1:6379 --svg plots/
   valkit bench sweep consumers waiting -o json
+  valkit bench sweep producers --durability replicated:1
   valkit bench sweep encryption --tls-url valkeys://127.0.0.1:6380";
 
 #[derive(clap::Args)]
@@ -43,6 +45,9 @@ pub(crate) struct Arguments {
     /// Directory for a plot of each axis
     #[arg(long, value_name = "DIR")]
     svg: Option<PathBuf>,
+    /// How safe our sends are to be before they are answered: fast, durable or replicated:N
+    #[arg(long, value_name = "HOW", default_value_t = Durability::Fast)]
+    durability: Durability,
     /// The same server, or one like it, by TLS; certificates as for any connection (`VALKEY_TLS_CA_FILE`)
     #[arg(long, value_name = "URL")]
     tls_url: Option<String>,
@@ -56,12 +61,13 @@ struct Site<'a> {
     connection: &'a Connection,
     settings: ConnectionSettings,
     encrypted: Option<Connection>,
+    durability: Durability,
     messages: usize,
     quick: bool,
 }
 
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
-    let Arguments { mut axes, messages, rounds, svg, tls_url, quick } = arguments;
+    let Arguments { mut axes, messages, rounds, svg, durability, tls_url, quick } = arguments;
     let (messages, rounds) = if quick { (2_000, 1) } else { (messages.max(10_000), rounds.max(1)) };
     let settings = context.settings()?.connection;
     let can_be_measured = |axis: &Axis| match axis {
@@ -85,7 +91,7 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         std::fs::create_dir_all(directory)
             .map_err(|error| Failure::io("making the directory of the plots", error))?;
     }
-    let site = Site { connection: &connection, settings, encrypted, messages, quick };
+    let site = Site { connection: &connection, settings, encrypted, durability, messages, quick };
 
     let points: usize = axes.iter().map(|axis| axis.places(quick).len() * axis.curves().len()).sum();
     let bar = ProgressBar::new((rounds * points) as u64).with_style(
@@ -108,7 +114,7 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     }
     bar.finish_and_clear();
 
-    let report = Report::new(Machine::of(&connection).await?, rounds, series);
+    let report = Report::new(Machine::of(&connection).await?, durability, rounds, series);
     if let Some(directory) = &svg {
         report.draw(directory)?;
     }
@@ -137,7 +143,7 @@ impl Site<'_> {
             (Axis::Encryption, Some(encrypted)) if place > 0.0 => encrypted.clone(),
             _ => self.connection.clone(),
         };
-        Lab::new(connection, axis::BATCH, axis.message_bytes(place))
+        Lab::new(connection, axis::BATCH, axis.message_bytes(place))?.with_durability(self.durability).await
     }
 
     /// A connection through a relay.

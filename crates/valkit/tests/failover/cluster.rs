@@ -16,7 +16,7 @@ const TAKEOVER: Duration = Duration::from_secs(40);
 const LAG: Duration = Duration::from_secs(1);
 /// How long a cluster's senders are refused by their breaker after a row of failures: a cluster does not tell of a new
 /// primary, which ends that elsewhere. Unless set it is so long that nothing else would be measured.
-const BREAKER: Duration = Duration::from_millis(200);
+const BREAKER: Duration = Duration::from_mins(1);
 
 fn settings(cluster: &TestCluster) -> ConnectionSettings {
     ConnectionSettings::default()

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::Serialize;
+use valkey_sender::Durability;
 
 use super::{
     super::{load::Measured, machine::Machine, median, plot::Plot},
@@ -13,6 +14,7 @@ use crate::{failure::Failure, output::Output, table::Column};
 #[derive(Serialize)]
 pub(super) struct Report {
     machine: Machine,
+    durability: String,
     rounds: usize,
     axes: Vec<Table>,
 }
@@ -99,12 +101,14 @@ impl Series {
 // === impl Report ===
 
 impl Report {
-    pub(super) fn new(machine: Machine, rounds: usize, series: Vec<Series>) -> Self {
-        Self { machine, rounds, axes: series.into_iter().map(Series::table).collect() }
+    pub(super) fn new(machine: Machine, durability: Durability, rounds: usize, series: Vec<Series>) -> Self {
+        let durability = durability.to_string();
+        Self { machine, durability, rounds, axes: series.into_iter().map(Series::table).collect() }
     }
 
     pub(super) fn text(&self, output: &Output) -> String {
-        let mut text = format!("{}; median of {} rounds\n", self.machine, self.rounds);
+        let Self { machine, durability, rounds, .. } = self;
+        let mut text = format!("{machine}; {durability} sends; median of {rounds} rounds\n");
         for Table { axis, points: lines, .. } in &self.axes {
             text += "\n";
             text += &output.table(
