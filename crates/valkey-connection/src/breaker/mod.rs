@@ -18,6 +18,19 @@ use crate::telemetry;
 /// It gates only those who [`acquire`](Self::acquire) a permit (the senders). Takes, settles and lease renewals do not
 /// ask: refusing them would turn a short outage into redeliveries.
 ///
+/// # When it lets calls through again
+///
+/// Probes go out once it has been open for [`timeout`](BreakerPolicy::timeout). A connection that learns more does not
+/// let them wait so long:
+///
+/// - The Sentinels name another primary: it is closed, for the failures were another server's.
+/// - The store is back: a lost connection was made again, at the same address or to the nodes that a cluster names now; it
+///   answers again after a silence; or the address leads to a primary again, after a replica. Then probes go out at once,
+///   and if one fails, again after 1/4 s, 1/2 s and so on, up to `timeout`.
+///
+/// A connection that comes and goes gains little: those pauses are counted from one return to the next, and begin small
+/// again only after as long without a return as the longer of [`interval`](BreakerPolicy::interval) and `timeout`.
+///
 /// ```
 /// use valkey_connection::{Breaker, BreakerPolicy, BreakerState};
 /// use std::time::Duration;
@@ -35,7 +48,6 @@ use crate::telemetry;
 #[derive(Clone, Debug)]
 pub struct Breaker {
     machine: Arc<Mutex<Machine>>,
-    policy: BreakerPolicy,
 }
 
 /// Admission to one call. Settle it with [`success`](Self::success), [`failure`](Self::failure) or
@@ -56,18 +68,33 @@ pub struct BreakerOpen {
 impl Breaker {
     /// A closed breaker.
     pub fn new(policy: BreakerPolicy) -> Self {
-        Self { machine: Arc::new(Mutex::new(Machine::new(policy, Instant::now()))), policy }
+        Self { machine: Arc::new(Mutex::new(Machine::new(policy, Instant::now()))) }
     }
 
     /// Closes it and forgets all failures: they were those of another server.
     pub(crate) fn start_afresh(&self) {
+        self.change(Machine::start_afresh);
+    }
+
+    /// The store was away, and is back.
+    pub(crate) fn store_is_back(&self) {
+        self.change(Machine::back);
+    }
+
+    /// Whether calls have failed since the last success.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        lock(&self.machine).is_in_doubt()
+    }
+
+    fn change(&self, how: impl FnOnce(&mut Machine, Instant)) {
         let mut machine = lock(&self.machine);
         let now = Instant::now();
         let before = machine.state(now);
-        *machine = Machine::new(self.policy, now);
+        how(&mut machine, now);
+        let after = machine.state(now);
         drop(machine);
-        if before != BreakerState::Closed {
-            telemetry::breaker_changed(before, BreakerState::Closed);
+        if before != after {
+            telemetry::breaker_changed(before, after);
         }
     }
 
@@ -136,7 +163,7 @@ impl fmt::Debug for Permit {
 }
 
 impl BreakerOpen {
-    /// How long to wait before asking again.
+    /// How long to wait before asking again. A store that is back earlier is tried earlier.
     pub fn retry_after(&self) -> Duration {
         self.retry_after
     }

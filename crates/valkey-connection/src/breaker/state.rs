@@ -1,4 +1,9 @@
 //! The circuit breaker as a pure state machine: no clock, no lock, no async. Time comes in as an argument.
+//!
+//! ```text
+//!  Closed --failures in a row--> Open --timeout, or the store is back--> HalfOpen --successes in a row--> Closed
+//!                                 ^------------- a failure ----------------'
+//! ```
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +14,8 @@ pub struct BreakerPolicy {
     pub failure_threshold: u32,
     /// Closed: a row of failures is forgotten after this long (counted from the start of the interval).
     pub interval: Duration,
-    /// Open: refuses for this long, then lets probes through.
+    /// Open: refuses for this long, then lets probes through; earlier when the store is back (see
+    /// [`Breaker`](super::Breaker)).
     pub timeout: Duration,
     /// Half-open: so many probes at once, and so many successes in a row close it. At least 1.
     pub max_requests: u32,
@@ -63,6 +69,12 @@ pub(super) struct Machine {
     state: State,
     /// Counts state changes, so that late outcomes are recognised.
     period: u64,
+    /// The store came back, and has not answered well since.
+    back: bool,
+    /// Before this instant no period is cut short because the store is back.
+    patient_until: Instant,
+    /// How much later than one cut the next may come; doubled with each.
+    pause: Duration,
 }
 
 #[derive(Debug)]
@@ -75,11 +87,57 @@ enum State {
 /// How long a caller should wait when all probe slots are taken: no deadline is known, the probes decide.
 const PROBES_BUSY: Duration = Duration::from_millis(100);
 
+/// The shortest pause between two periods that are cut short.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
 impl Machine {
     /// A closed breaker.
     pub(super) fn new(policy: BreakerPolicy, now: Instant) -> Self {
         let policy = BreakerPolicy { max_requests: policy.max_requests.max(1), ..policy };
-        Self { policy, state: State::Closed { failures: 0, since: now }, period: 0 }
+        Self {
+            policy,
+            state: State::Closed { failures: 0, since: now },
+            period: 0,
+            back: false,
+            patient_until: now,
+            pause: FIRST_PAUSE,
+        }
+    }
+
+    /// Closes it and forgets all failures, also those of calls that are still under way: they are another server's.
+    pub(super) fn start_afresh(&mut self, now: Instant) {
+        let period = self.period + 1;
+        *self = Self { period, ..Self::new(self.policy, now) };
+    }
+
+    /// The store was away and is back, perhaps as another server. An open breaker tries it now, and again with growing
+    /// pauses. A closed one changes nothing, except that calls which fail from now on do not keep it open for long: those
+    /// of the time before fail late, and a server that has just started is not ready at once.
+    pub(super) fn back(&mut self, now: Instant) {
+        if let State::Open { until } = self.state
+            && !self.back
+        {
+            self.state = State::Open { until: until.min(self.cut(now)) };
+        }
+        self.back = true;
+    }
+
+    /// Whether calls have failed since the last success.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        !matches!(self.state, State::Closed { failures: 0, .. })
+    }
+
+    /// When the next period may be over that is cut short, not before `from`. However often the store comes back, cuts
+    /// become as rare as periods are long.
+    fn cut(&mut self, from: Instant) -> Instant {
+        let quiet = self.policy.interval.max(self.policy.timeout);
+        if from.saturating_duration_since(self.patient_until) >= quiet {
+            self.pause = FIRST_PAUSE;
+        }
+        let at = from.max(self.patient_until);
+        self.patient_until = at + self.pause;
+        self.pause = (self.pause * 2).min(self.policy.timeout.max(FIRST_PAUSE));
+        at
     }
 
     /// The state at `now`.
@@ -125,17 +183,19 @@ impl Machine {
         if ticket.period != self.period {
             return;
         }
-        let open = State::Open { until: now + self.policy.timeout };
         match &mut self.state {
             State::Closed { failures, since } => match outcome {
-                Outcome::Success => *failures = 0,
+                Outcome::Success => {
+                    *failures = 0;
+                    self.back = false;
+                }
                 Outcome::Failure => {
                     if now.saturating_duration_since(*since) >= self.policy.interval {
                         (*failures, *since) = (0, now);
                     }
                     *failures += 1;
                     if *failures > self.policy.failure_threshold {
-                        self.enter(open);
+                        self.open(now);
                     }
                 }
                 Outcome::Neutral => {}
@@ -146,15 +206,24 @@ impl Machine {
                     Outcome::Success => {
                         *successes += 1;
                         if *successes >= self.policy.max_requests {
+                            self.back = false;
                             self.enter(State::Closed { failures: 0, since: now });
                         }
                     }
-                    Outcome::Failure => self.enter(open),
+                    Outcome::Failure => self.open(now),
                     Outcome::Neutral => {}
                 }
             }
             State::Open { .. } => {}
         }
+    }
+
+    fn open(&mut self, now: Instant) {
+        let mut until = now + self.policy.timeout;
+        if self.back {
+            until = until.min(self.cut(now + FIRST_PAUSE));
+        }
+        self.enter(State::Open { until });
     }
 
     fn enter(&mut self, state: State) {
@@ -249,10 +318,94 @@ mod tests {
         machine.settle(&probe, Outcome::Neutral, later);
     }
 
+    #[test]
+    fn a_store_that_is_back_is_tried_at_once_and_then_with_growing_pauses() {
+        let opened_at = Instant::now();
+        let mut machine = opened(opened_at);
+        let mut now = opened_at + Duration::from_secs(4);
+        assert_eq!(machine.state(now), BreakerState::Open);
+        machine.back(now);
+        assert_eq!(machine.state(now), BreakerState::HalfOpen);
+        for pause in [250, 500, 1_000, 2_000] {
+            fail(&mut machine, now, 1);
+            assert_eq!(machine.acquire(now).unwrap_err(), Duration::from_millis(pause));
+            now += Duration::from_millis(pause);
+        }
+        for _ in 0..POLICY.max_requests {
+            let ticket = machine.acquire(now).unwrap();
+            machine.settle(&ticket, Outcome::Success, now);
+        }
+        assert_eq!(machine.state(now), BreakerState::Closed);
+        fail(&mut machine, now, 4);
+        assert_eq!(machine.acquire(now).unwrap_err(), POLICY.timeout, "it answered well in between");
+    }
+
+    #[test]
+    fn what_fails_late_or_while_the_store_starts_is_not_waited_for_long() {
+        let now = Instant::now();
+        let mut machine = Machine::new(POLICY, now);
+        fail(&mut machine, now, 2);
+        machine.back(now);
+        fail(&mut machine, now, 2);
+        assert_eq!(machine.acquire(now).unwrap_err(), FIRST_PAUSE);
+    }
+
+    #[test]
+    fn a_store_that_comes_and_goes_is_spared_all_the_same() {
+        let begin = Instant::now();
+        let mut machine = opened(begin);
+        let mut rounds = Vec::new();
+        for step in 0..60 * 60 * 10 {
+            let now = begin + step * Duration::from_millis(100);
+            machine.back(now);
+            if let Ok(ticket) = machine.acquire(now) {
+                rounds.push(step / 600);
+                machine.settle(&ticket, Outcome::Failure, now);
+            }
+        }
+        let in_minute = |minute| rounds.iter().filter(|round| **round == minute).count();
+        assert!(in_minute(0) <= 9, "{rounds:?}");
+        assert!((1..60).all(|minute| in_minute(minute) <= 2), "{rounds:?}");
+        assert!(rounds.len() <= 9 + 60, "{rounds:?}");
+    }
+
+    #[test]
+    fn a_store_that_works_for_a_moment_each_time_is_spared_as_well() {
+        let begin = Instant::now();
+        let mut machine = opened(begin);
+        let (mut now, mut rounds) = (begin, 0);
+        while now < begin + Duration::from_hours(1) {
+            machine.back(now);
+            while machine.state(now) == BreakerState::HalfOpen {
+                let ticket = machine.acquire(now).unwrap();
+                machine.settle(&ticket, Outcome::Success, now);
+            }
+            if machine.state(now) == BreakerState::Closed {
+                fail(&mut machine, now, 4);
+                rounds += 1;
+            }
+            now += Duration::from_millis(100);
+        }
+        assert!(rounds <= 9 + 60, "{rounds}");
+    }
+
+    #[test]
+    fn what_is_still_under_way_to_another_server_is_not_held_against_this_one() {
+        let now = Instant::now();
+        let mut machine = Machine::new(POLICY, now);
+        let late: Vec<_> = (0..9).map(|_| machine.acquire(now).unwrap()).collect();
+        machine.start_afresh(now);
+        for ticket in &late {
+            machine.settle(ticket, Outcome::Failure, now);
+        }
+        assert_eq!(machine.state(now), BreakerState::Closed);
+    }
+
     #[derive(Clone, Debug)]
     enum Step {
         Acquire,
         Settle(usize, Outcome),
+        Back,
         Wait(u64),
     }
 
@@ -261,13 +414,14 @@ mod tests {
         let step = prop_oneof![
             4 => Just(Step::Acquire),
             4 => (any::<usize>(), outcome).prop_map(|(at, outcome)| Step::Settle(at, outcome)),
+            1 => Just(Step::Back),
             1 => (0_u64..90).prop_map(Step::Wait),
         ];
         proptest::collection::vec(step, 0..200)
     }
 
     proptest! {
-        /// Whatever happens: never more probes than allowed, open only lets through after the timeout, and once all
+        /// Whatever happens: never more probes than allowed, open lets nothing through, and once all
         /// tickets are settled the breaker is never stuck.
         #[test]
         fn it_never_overflows_and_never_sticks(steps in steps()) {
@@ -299,6 +453,7 @@ mod tests {
                         machine.settle(&ticket, outcome, now);
                     }
                     Step::Settle(..) => {}
+                    Step::Back => machine.back(now),
                     Step::Wait(seconds) => now += Duration::from_secs(seconds),
                 }
             }

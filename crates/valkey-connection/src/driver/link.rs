@@ -161,7 +161,7 @@ impl Link {
     ///
     /// # Errors
     /// It is none, or there was no answer.
-    pub(super) async fn check_primary(&self, limit: Duration) -> Result<(), Error> {
+    pub(crate) async fn check_primary(&self, limit: Duration) -> Result<(), Error> {
         let role = self.call(Request::internal("ROLE", Vec::new(), limit)).await;
         let role = match role.and_then(Reply::into_array) {
             Ok(parts) => parts.into_iter().next().map(Reply::into_string).transpose()?.unwrap_or_default(),
@@ -255,8 +255,19 @@ impl Link {
         self.client.error_rx()
     }
 
+    /// Hears of each connection to a node.
     pub(crate) fn reconnects(&self) -> broadcast::Receiver<Server> {
         self.client.reconnect_rx()
+    }
+
+    /// Waits until it is connected as a whole: with all nodes of a cluster, where one that is away keeps all from being
+    /// served. After a loss the driver says so too early, before its first try to connect.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(crate) async fn whole(&self) {
+        // What ends it otherwise is the end of the client, of which others tell.
+        let _ = self.client.wait_for_connect().await;
     }
 
     /// Sends a request and waits for its reply, but never longer than its timeout. Follows redirections.

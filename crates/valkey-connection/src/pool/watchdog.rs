@@ -22,23 +22,47 @@ pub(super) async fn keep_filled(pool: Arc<Pool>, at: usize) {
 
 async fn keep(pool: &Pool, slot: &Slot) {
     let mut cause = Cause::Missing;
+    let mut leads_to = LeadsTo::Primary;
     loop {
         if let Some(link) = slot.link.load_full() {
-            cause = observe(pool, slot, &link).await;
+            cause = observe(pool, slot, &link, leads_to).await;
             tracing::warn!(
                 server = pool.driver.origin().server,
                 cause = cause.as_str(),
                 "connection has to be replaced"
             );
         }
-        replace(pool, slot, cause).await;
+        leads_to = replace(pool, slot, cause).await;
     }
 }
 
+/// Whose address it is, as far as is known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum LeadsTo {
+    Primary,
+    Replica,
+}
+
+/// Tells the breaker that the store is back, unless a replica is there instead: one that is told to be one, while nobody
+/// names another, refuses every write, however well it answers the watchdog.
+async fn welcome(pool: &Pool, link: &Link) -> LeadsTo {
+    let fixed = !link.is_clustered() && link.primary().is_none();
+    if fixed && pool.breaker.is_in_doubt() {
+        let role = link.check_primary(pool.driver.settings().probe_timeout).await;
+        if role.is_err_and(|error| error.kind() == ErrorKind::RoleChange) {
+            return LeadsTo::Replica;
+        }
+    }
+    pool.breaker.store_is_back();
+    LeadsTo::Primary
+}
+
 /// Watches a link until there is a reason to replace it.
-async fn observe(pool: &Pool, slot: &Slot, link: &Link) -> Cause {
+async fn observe(pool: &Pool, slot: &Slot, link: &Link, mut leads_to: LeadsTo) -> Cause {
     let settings = pool.driver.settings();
     let (mut errors, mut reconnects) = (link.errors(), link.reconnects());
+    // Some node is connected again.
+    let mut returning = false;
     let mut misses = 0;
     // A fresh link is not asked to leave again at once: a replica that answers READONLY to everything would be
     // reconnected to for every single command.
@@ -70,7 +94,13 @@ async fn observe(pool: &Pool, slot: &Slot, link: &Link) -> Cause {
                 telemetry::reconnected("lost");
                 *slot.lock_error() = None;
                 pool.changed.send_replace(());
+                returning = true;
                 link.introduce(settings).await;
+                continue;
+            }
+            () = link.whole(), if returning => {
+                returning = false;
+                leads_to = welcome(pool, link).await;
                 continue;
             }
             () = link.over() => {
@@ -90,6 +120,13 @@ async fn observe(pool: &Pool, slot: &Slot, link: &Link) -> Cause {
         }
         next_probe = match link.probe(settings.probe_timeout).await {
             Ok(()) => {
+                if misses > 0 || leads_to == LeadsTo::Replica {
+                    leads_to = welcome(pool, link).await;
+                }
+                // By now the address may lead elsewhere.
+                if leads_to == LeadsTo::Replica && Instant::now() >= settled {
+                    return Cause::RoleChange;
+                }
                 misses = 0;
                 *slot.lock_error() = None;
                 Instant::now() + jittered(settings.probe_interval)
@@ -113,7 +150,7 @@ async fn observe(pool: &Pool, slot: &Slot, link: &Link) -> Cause {
 }
 
 /// Puts a fresh link into the slot, trying until it works. Ends early when the old one has come back by itself.
-async fn replace(pool: &Pool, slot: &Slot, cause: Cause) {
+async fn replace(pool: &Pool, slot: &Slot, cause: Cause) -> LeadsTo {
     let settings = pool.driver.settings();
     let mut pause = FIRST_PAUSE;
     if cause != Cause::Missing {
@@ -125,17 +162,18 @@ async fn replace(pool: &Pool, slot: &Slot, cause: Cause) {
         match pool.driver.connect().await {
             Ok(link) => {
                 let primary = link.primary().cloned();
-                let old = slot.link.swap(Some(Arc::new(link)));
-                if old.as_ref().is_some_and(|old| old.primary() != primary.as_ref()) {
+                let link = Arc::new(link);
+                let old = slot.link.swap(Some(Arc::clone(&link)));
+                *slot.lock_error() = None;
+                pool.changed.send_replace(());
+                let Some(old) = old else { return LeadsTo::Primary };
+                let elsewhere = old.primary() != primary.as_ref();
+                if elsewhere {
                     pool.breaker.start_afresh();
                 }
-                *slot.lock_error() = None;
-                if let Some(old) = old {
-                    telemetry::reconnected(cause.as_str());
-                    retire(old, cause, settings.read_timeout);
-                }
-                pool.changed.send_replace(());
-                return;
+                telemetry::reconnected(cause.as_str());
+                retire(old, cause, settings.read_timeout);
+                return if elsewhere { LeadsTo::Primary } else { welcome(pool, &link).await };
             }
             Err(error) => {
                 telemetry::store_error(&error);
@@ -157,7 +195,7 @@ async fn replace(pool: &Pool, slot: &Slot, cause: Cause) {
         {
             *slot.lock_error() = None;
             pool.changed.send_replace(());
-            return;
+            return welcome(pool, &old).await;
         }
     }
 }

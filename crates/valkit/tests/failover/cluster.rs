@@ -14,16 +14,12 @@ use crate::load::Load;
 const TAKEOVER: Duration = Duration::from_secs(40);
 /// How far a replica may be behind on loopback under this load.
 const LAG: Duration = Duration::from_secs(1);
-/// How long a cluster's senders are refused by their breaker after a row of failures: a cluster does not tell of a new
-/// primary, which ends that elsewhere. Unless set it is so long that nothing else would be measured.
-const BREAKER: Duration = Duration::from_mins(1);
 
 fn settings(cluster: &TestCluster) -> ConnectionSettings {
     ConnectionSettings::default()
         .address(cluster.addresses().join(",").parse().unwrap())
         .mode(Mode::Cluster)
         .read_timeout(Duration::from_secs(1))
-        .breaker_timeout(BREAKER)
 }
 
 /// A queue on this node, with traffic.

@@ -14,9 +14,6 @@ const LEFT: Duration = Duration::from_secs(2);
 /// How long a primary waits for a replica that does not follow. Its clients wait with it, and would give up after three
 /// seconds.
 const TIMEOUT: Duration = Duration::from_millis(700);
-/// How long senders are refused by their breaker after a row of failures. Unless set it is so long that nothing else would
-/// be measured.
-const BREAKER: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn a_primary_that_hands_over_loses_nothing_and_its_clients_go_where_their_address_leads() {
@@ -26,7 +23,6 @@ async fn a_primary_that_hands_over_loses_nothing_and_its_clients_go_where_their_
     // A name, or a balancer, that somebody has to turn.
     let address = FaultProxy::start(&old).await.unwrap();
     let settings = ConnectionSettings::from_url(&format!("valkey://{}", address.address())).unwrap();
-    let settings = settings.breaker_timeout(BREAKER);
     let start = async |name: &str| {
         let one = Durability::Replicated(1.try_into().unwrap());
         let loads =

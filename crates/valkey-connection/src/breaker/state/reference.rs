@@ -14,6 +14,12 @@ struct Reference {
     log: Vec<(Instant, Event)>,
     /// Changes of state so far: what an outcome belongs to.
     changes: usize,
+    /// The store came back since the last success in `Closed`, or the last change to it.
+    back: bool,
+    /// When this period ends at the latest, if it is cut short.
+    cut: Option<Instant>,
+    /// All cuts so far: when each could have been at the earliest, and when it was.
+    cuts: Vec<(Instant, Instant)>,
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -24,11 +30,54 @@ enum Event {
 
 impl Reference {
     fn new(policy: BreakerPolicy, now: Instant) -> Self {
-        Self { policy, state: BreakerState::Closed, since: now, log: Vec::new(), changes: 0 }
+        Self {
+            policy,
+            state: BreakerState::Closed,
+            since: now,
+            log: Vec::new(),
+            changes: 0,
+            back: false,
+            cut: None,
+            cuts: Vec::new(),
+        }
+    }
+
+    fn until(&self) -> Instant {
+        let whole = self.since + self.policy.timeout;
+        self.cut.map_or(whole, |cut| cut.min(whole))
+    }
+
+    fn back(&mut self, now: Instant) {
+        if self.state(now) == BreakerState::Open && !self.back {
+            self.cut_short(now);
+        }
+        self.back = true;
+    }
+
+    fn start_afresh(&mut self, now: Instant) {
+        let changes = self.changes + 1;
+        *self = Self { changes, ..Self::new(self.policy, now) };
+    }
+
+    fn cut_short(&mut self, from: Instant) {
+        let quiet = self.policy.interval.max(self.policy.timeout);
+        let longest = self.policy.timeout.max(FIRST_PAUSE);
+        let (mut in_a_row, mut free) = (0, None);
+        let pause = |in_a_row: u32| (FIRST_PAUSE * 2_u32.pow(in_a_row.min(20))).min(longest);
+        for &(asked, at) in &self.cuts {
+            if free.is_some_and(|free| asked >= free + quiet) {
+                in_a_row = 0;
+            }
+            free = Some(at + pause(in_a_row));
+            in_a_row += 1;
+        }
+        let at = free.map_or(from, |free| from.max(free));
+        self.cuts.push((from, at));
+        self.cut = Some(at);
     }
 
     fn state(&self, now: Instant) -> BreakerState {
-        let waited = now >= self.since + self.policy.timeout;
+        let waited = now >= self.until();
         if self.state == BreakerState::Open && waited { BreakerState::HalfOpen } else { self.state }
     }
 
@@ -36,7 +85,7 @@ impl Reference {
     fn acquire(&mut self, now: Instant) -> Result<usize, Duration> {
         if self.state == BreakerState::Open {
             if self.state(now) == BreakerState::Open {
-                return Err(self.since + self.policy.timeout - now);
+                return Err(self.until() - now);
             }
             self.change(BreakerState::HalfOpen, now);
         }
@@ -54,6 +103,7 @@ impl Reference {
         }
         self.log.push((now, Event::Settled(outcome)));
         match (self.state, outcome) {
+            (BreakerState::Closed, Outcome::Success) => self.back = false,
             (BreakerState::Closed, Outcome::Failure) if self.row() > self.policy.failure_threshold => {
                 self.change(BreakerState::Open, now);
             }
@@ -69,9 +119,14 @@ impl Reference {
     }
 
     fn change(&mut self, state: BreakerState, now: Instant) {
-        (self.state, self.since) = (state, now);
+        (self.state, self.since, self.cut) = (state, now, None);
         self.log.clear();
         self.changes += 1;
+        match state {
+            BreakerState::Closed => self.back = false,
+            BreakerState::Open if self.back => self.cut_short(now + FIRST_PAUSE),
+            _ => {}
+        }
     }
 
     fn times(&self, what: Event) -> usize {
@@ -104,6 +159,8 @@ impl Reference {
 enum Step {
     Acquire,
     Settle(usize, Outcome),
+    Back,
+    StartAfresh,
     Wait(u64),
 }
 
@@ -124,7 +181,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         5 => Just(Step::Acquire),
         5 => (any::<usize>(), outcome).prop_map(|(at, outcome)| Step::Settle(at, outcome)),
-        2 => (0..25_u64).prop_map(Step::Wait),
+        2 => Just(Step::Back),
+        1 => (0..50_u8).prop_map(|dice| if dice == 0 { Step::StartAfresh } else { Step::Back }),
+        2 => prop_oneof![0..2_000_u64, 0..25_000_u64].prop_map(Step::Wait),
     ];
     vec(step, 0..150)
 }
@@ -152,7 +211,15 @@ proptest! {
                     reference.settle(admitted_in, outcome, now);
                 }
                 Step::Settle(..) => {}
-                Step::Wait(seconds) => now += Duration::from_secs(seconds),
+                Step::Back => {
+                    machine.back(now);
+                    reference.back(now);
+                }
+                Step::StartAfresh => {
+                    machine.start_afresh(now);
+                    reference.start_afresh(now);
+                }
+                Step::Wait(ms) => now += Duration::from_millis(ms),
             }
             prop_assert_eq!(machine.state(now), reference.state(now));
         }
