@@ -80,9 +80,9 @@ settings! {
         /// Name of the primary in the Sentinels' configuration (`sentinel monitor NAME ...`); needed for
         /// `mode = "sentinel"`.
         pub sentinel_service: Option<String>,
-        /// User for the Sentinels themselves, who needs `SENTINEL MASTER`, `SENTINEL GET-MASTER-ADDR-BY-NAME` and, to hear of a
-        /// failover at once, the channel `+switch-master`. Without user and password nobody logs in to them; those of the
-        /// server are for the server only.
+        /// User for the Sentinels themselves, who needs `+sentinel|master +sentinel|get-master-addr-by-name` and, to hear of a
+        /// failover at once, `+subscribe` and the channel `&+switch-master`. Without user and password nobody logs in to
+        /// them; those of the server are for the server only.
         pub sentinel_username: Option<String>,
         /// Password for the Sentinels themselves. Read once, unlike that of the server.
         pub sentinel_password: Option<Secret>,
@@ -130,7 +130,7 @@ settings! {
         pub breaker_max_requests: u32 = 5,
         /// Circuit breaker, closed: a row of failures is forgotten after this long.
         pub breaker_interval: Duration = Duration::from_mins(2),
-        /// Circuit breaker, open: refuses for this long before it probes.
+        /// Circuit breaker, open: refuses for this long before it probes. A store that was away and is back is probed at once.
         pub breaker_timeout: Duration = Duration::from_mins(1),
         /// TLS, whatever the URL says. `valkeys://` and `rediss://` turn it on by themselves.
         pub tls_enabled: bool = false,

@@ -255,3 +255,28 @@ async fn what_is_wrong_about_sentinels_is_named_with_its_remedy() {
     let clients = sentinel.cli(&["CLIENT", "LIST"]).await.unwrap();
     assert!(clients.contains("user=watcher"), "{clients}");
 }
+
+#[tokio::test]
+async fn the_rights_that_the_settings_ask_for_are_enough_and_needed() {
+    let servers = TestReplication::builder().replicas(0).sentinels(1).start().await.unwrap();
+    let sentinel = &servers.sentinels()[0];
+    let rights = ["+sentinel|master", "+sentinel|get-master-addr-by-name", "+subscribe", "&+switch-master"];
+    for lacking in [None, Some(0), Some(1), Some(2), Some(3)] {
+        let name = format!("watcher-{lacking:?}").replace(['(', ')'], "");
+        let given = rights.into_iter().enumerate().filter(|(at, _)| Some(*at) != lacking);
+        let mut user = vec!["ACL", "SETUSER", &name, "reset", "on", ">right"];
+        user.extend(given.map(|(_, right)| right));
+        sentinel.cli(&user).await.unwrap();
+        let settings = settings(&servers.sentinel_addresses())
+            .sentinel_username(Some(name.clone()))
+            .sentinel_password(Some("right".into()));
+        let connection = Connection::connect(&settings).await;
+        let clients = sentinel.cli(&["CLIENT", "LIST"]).await.unwrap();
+        let listens = clients
+            .lines()
+            .any(|client| client.contains(&format!("user={name} ")) && client.contains(" sub=1 "));
+        // Who may only not listen asks.
+        assert_eq!(connection.is_ok(), !matches!(lacking, Some(0 | 1)), "{lacking:?}");
+        assert_eq!(listens, lacking.is_none(), "{lacking:?}: {clients}");
+    }
+}
