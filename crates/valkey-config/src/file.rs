@@ -1,6 +1,8 @@
 //! TOML files.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -29,9 +31,9 @@ impl FileSource {
     pub(crate) fn read(&self) -> Result<Option<Document>, Problem> {
         match self {
             Self::Text { name, text } => Ok(Some(Document { name: name.clone(), text: text.clone() })),
-            Self::Path { path, optional } => match std::fs::read_to_string(path) {
+            Self::Path { path, optional } => match read_bounded(path) {
                 Ok(text) => Ok(Some(Document { name: path.display().to_string(), text })),
-                Err(error) if *optional && error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(error) if *optional && error.kind() == io::ErrorKind::NotFound => Ok(None),
                 Err(error) => Err(Problem::new(
                     ProblemKind::Unreadable,
                     path.display(),
@@ -40,6 +42,18 @@ impl FileSource {
             },
         }
     }
+}
+
+/// More than any settings; a path like `/dev/zero` ends here.
+const LARGEST_FILE: u64 = 16 << 20;
+
+fn read_bounded(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(LARGEST_FILE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LARGEST_FILE {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 16 MiB"));
+    }
+    Ok(text)
 }
 
 impl Document {

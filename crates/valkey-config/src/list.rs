@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
 
-/// Values separated by commas, trimmed, without empty ones; in TOML also an array.
+/// Values separated by commas, trimmed, without empty ones; in TOML also an array. A comma in the password of a URL is none
+/// that separates.
 ///
 /// ```
 /// use valkey_config::CsvList;
@@ -101,6 +102,44 @@ where
 }
 
 /// The parts of a comma separated text that say something.
+///
+/// A comma between a `://` and its `@` is one of a password: taken for the end of an item, it would leave two halves of the
+/// password as two hosts, which errors show.
 pub(crate) fn items(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').map(str::trim).filter(|item| !item.is_empty())
+    let is_begun = |item: &str| item.contains("://") && !item.contains('@');
+    let is_rest = |item: &str| item.contains('@') && !item.contains("://");
+    let mut ranges: Vec<std::ops::Range<usize>> = Vec::new();
+    let mut start = 0;
+    for part in text.split(',') {
+        let range = start..start + part.len();
+        start = range.end + 1;
+        let begun = ranges.iter().rposition(|range| is_begun(&text[range.clone()]));
+        match begun.filter(|_| is_rest(part)) {
+            Some(begun) => {
+                ranges.truncate(begun + 1);
+                ranges[begun].end = range.end;
+            }
+            None => ranges.push(range),
+        }
+    }
+    ranges.into_iter().map(|range| text[range].trim()).filter(|item| !item.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comma_in_a_password_parts_nothing() {
+        for (text, parts) in [
+            ("h1:1, h2:2,,", &["h1:1", "h2:2"][..]),
+            ("valkey://u:12,34@h:1", &["valkey://u:12,34@h:1"]),
+            ("valkey://u:a,b,c@h1:1,h2", &["valkey://u:a,b,c@h1:1", "h2"]),
+            ("valkey://u:a@h1,valkey://u:b,c@h2", &["valkey://u:a@h1", "valkey://u:b,c@h2"]),
+            ("valkey://h1:1,h2:2", &["valkey://h1:1", "h2:2"]),
+            ("u:pw@h1:1,h2:2", &["u:pw@h1:1", "h2:2"]),
+        ] {
+            assert_eq!(items(text).collect::<Vec<_>>(), parts, "{text}");
+        }
+    }
 }

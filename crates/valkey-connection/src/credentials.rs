@@ -1,13 +1,22 @@
 //! User and password at the moment they are needed: a password file is read at every login.
 
 use std::fmt::{self, Write as _};
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use fred::error::{Error as FredError, ErrorKind as FredKind};
 use fred::types::config::{CredentialProvider, Server};
+use tokio::fs::File;
+use tokio::io::AsyncReadExt;
 use valkey_config::Secret;
 
 use crate::settings::ConnectionSettings;
+
+/// More than any password.
+const LARGEST_FILE: u64 = 1 << 20;
+/// How long a password file may take to be read.
+const READ_LIMIT: Duration = Duration::from_secs(5);
 
 /// Answers the driver's question for credentials. `Debug` shows no password.
 pub(crate) struct Credentials {
@@ -38,7 +47,7 @@ impl Credentials {
     pub(crate) async fn read(&self) -> Result<(Option<String>, Option<String>), FredError> {
         let password = match &self.password_file {
             Some(path) => {
-                let text = tokio::fs::read_to_string(path).await.map_err(|error| {
+                let text = read(path).await.map_err(|error| {
                     let path = path.display();
                     FredError::new(
                         FredKind::Auth,
@@ -56,6 +65,22 @@ impl Credentials {
         };
         Ok((self.username.as_deref().map(quoted), password))
     }
+}
+
+/// A pipe that nobody writes to, and a path like `/dev/zero`, end here.
+async fn read(path: &Path) -> io::Result<String> {
+    let content = async {
+        let mut text = String::new();
+        File::open(path).await?.take(LARGEST_FILE + 1).read_to_string(&mut text).await?;
+        Ok(text)
+    };
+    let text = tokio::time::timeout(READ_LIMIT, content)
+        .await
+        .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "nothing came out of it for 5 s")))?;
+    if text.len() as u64 > LARGEST_FILE {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
+    }
+    Ok(text)
 }
 
 /// The driver sends `HELLO 3 AUTH <user> <password>` as an inline command, split by the server at spaces: without quotes

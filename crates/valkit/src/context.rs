@@ -15,6 +15,7 @@ use crate::{
     cli::Global,
     failure::Failure,
     output::{Format, Output},
+    text::printable_lines,
 };
 
 /// The settings of all that a verb may use.
@@ -131,14 +132,14 @@ impl Context {
     /// A word on the side: on stderr, and not with `--quiet`.
     pub(crate) fn hint(&self, text: &str) {
         if !self.quiet {
-            let _ = writeln!(io::stderr(), "hint: {text}");
+            let _ = writeln!(io::stderr(), "hint: {}", printable_lines(text));
         }
     }
 
     /// A word on how it went: on stderr, and not with `--quiet`.
     pub(crate) fn say(&self, text: &str) {
         if !self.quiet {
-            let _ = writeln!(io::stderr(), "{text}");
+            let _ = writeln!(io::stderr(), "{}", printable_lines(text));
         }
     }
 
@@ -146,7 +147,8 @@ impl Context {
         if failure.is_silent() {
             return;
         }
-        let _ = writeln!(io::stderr(), "error: {failure}");
+        // What a server or a message says is not ours, and must not act on the terminal.
+        let _ = writeln!(io::stderr(), "error: {}", printable_lines(&failure.to_string()));
         if let Some(hint) = failure.hint() {
             self.hint(&hint);
         }

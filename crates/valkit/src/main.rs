@@ -48,7 +48,12 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .map_err(|error| Failure::io("starting the runtime", error))
-        .map(|runtime| runtime.block_on(run(cli.verb, &context)));
+        .map(|runtime| {
+            let exit = runtime.block_on(run(cli.verb, &context));
+            // A read of a file that never comes to an end must not outlive the verb.
+            runtime.shutdown_background();
+            exit
+        });
     let exit = result.unwrap_or_else(|failure| {
         context.say_failure(&failure);
         failure.exit()

@@ -1,6 +1,10 @@
 //! `valkit send QUEUE`
 
-use std::{io::BufRead, path::PathBuf, time::Duration};
+use std::{
+    io::{BufRead, Read as _},
+    path::PathBuf,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -9,7 +13,20 @@ use valkey_connection::{Command, Connection};
 use valkey_envelope::{Envelope, Lane, QueueName};
 use valkey_sender::{Certainty, Durability, Receipt, Sender};
 
-use crate::{context::Context, exit::Exit, failure::Failure, input::Input, output::Format};
+use crate::{
+    context::Context,
+    exit::Exit,
+    failure::Failure,
+    input::Input,
+    output::Format,
+    text::{bytes, printable},
+};
+
+/// What one message may have before it is read on: far above what is sensible, yet an end for `/dev/zero`. Which size is
+/// allowed is for the sender to say, message by message.
+const LARGEST_INPUT: usize = 64 << 20;
+/// A Valkey holds no larger value.
+const LARGEST_RAW: usize = 512 << 20;
 
 const EXAMPLES: &str = "\
 The payload is JSON, and is wrapped into an envelope with an id and the time. With --raw the bytes are pushed as they \
@@ -142,7 +159,9 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     if input.is_terminal() {
         context.hint("type the payload, then Ctrl-D; --file FILE reads it from a file");
     }
-    let ended = all(&arguments, &connection, &sender, &input, &mut summary, context).await;
+    let largest =
+        if arguments.raw { LARGEST_RAW } else { LARGEST_INPUT.max(settings.sender.max_message_bytes) };
+    let ended = all(&arguments, &connection, &sender, (&input, largest), &mut summary, context).await;
     summary.tell_lines(context);
     if let Err(failure) = ended {
         return Err(match summary.done() + summary.unknown {
@@ -158,14 +177,14 @@ async fn all(
     arguments: &Arguments,
     connection: &Connection,
     sender: &Sender,
-    input: &Input,
+    (input, largest): (&Input, usize),
     summary: &mut Summary,
     context: &Context,
 ) -> Result<(), Failure> {
     let mut reader = input.open()?;
     let mut line = 0;
     loop {
-        let batch = read(arguments, input, &mut *reader, &mut line)?;
+        let batch = read(arguments, (input, largest), &mut *reader, &mut line)?;
         if batch.is_empty() {
             return Ok(());
         }
@@ -183,23 +202,32 @@ async fn all(
 /// The next messages, each with its line if lines count.
 fn read(
     arguments: &Arguments,
-    input: &Input,
+    (input, largest): (&Input, usize),
     reader: &mut (dyn BufRead + Send),
     line: &mut u64,
 ) -> Result<Vec<Read>, Failure> {
     let wrong = |error| Failure::io(format!("reading {}", input.name()), error);
+    // One byte more tells whether there is more.
+    let take = largest as u64 + 1;
     if !arguments.ndjson {
         let mut all = Vec::new();
-        reader.read_to_end(&mut all).map_err(wrong)?;
+        reader.take(take).read_to_end(&mut all).map_err(wrong)?;
+        if all.len() > largest {
+            return Err(too_large(&input.name(), largest));
+        }
         return Ok(vec![(None, all)]);
     }
-    let mut batch = Vec::new();
-    while batch.len() < BATCH {
+    let (mut batch, mut size) = (Vec::new(), 0);
+    while batch.len() < BATCH && size <= largest {
         let mut bytes = Vec::new();
-        if reader.read_until(b'\n', &mut bytes).map_err(wrong)? == 0 {
+        if reader.take(take).read_until(b'\n', &mut bytes).map_err(wrong)? == 0 {
             break;
         }
         *line += 1;
+        size += bytes.len();
+        if bytes.len() > largest {
+            return Err(too_large(&format!("line {line} of {}", input.name()), largest));
+        }
         bytes.pop_if(|last| *last == b'\n');
         bytes.pop_if(|last| *last == b'\r');
         if !bytes.is_empty() {
@@ -207,6 +235,13 @@ fn read(
         }
     }
     Ok(batch)
+}
+
+fn too_large(what: &str, largest: usize) -> Failure {
+    Failure::usage(
+        format!("{what} has more than {}, which is too much for a message", bytes(largest as u64)),
+        "store the payload elsewhere and send where it is; of a file of many messages, --ndjson sends each line",
+    )
 }
 
 async fn send(
@@ -435,7 +470,7 @@ impl Summary {
         ];
         let total: u64 = counts.iter().map(|(_, count)| count).sum();
         if let Some(only) = self.messages.first().filter(|_| total == 1) {
-            let line = format!("{} {}", only.status, only.id.as_deref().unwrap_or(""));
+            let line = format!("{} {}", only.status, printable(only.id.as_deref().unwrap_or("")));
             return format!("{}{}\n", line.trim_end(), self.confirmed_as());
         }
         let counts = counts.iter().filter(|(_, count)| *count > 0);

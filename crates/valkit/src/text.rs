@@ -80,6 +80,11 @@ pub(crate) fn printable(text: &str) -> String {
     out
 }
 
+/// The same for what may have several lines: they stay.
+pub(crate) fn printable_lines(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
+}
+
 /// The beginning of some bytes on one line, for a table.
 pub(crate) fn preview(bytes: &[u8], most: usize) -> String {
     let mut text: String = String::from_utf8_lossy(bytes).chars().take(most).collect();

@@ -5,6 +5,7 @@ mod dead;
 mod demo;
 mod doctor;
 mod exit_codes;
+mod hostile;
 mod queue;
 mod receive;
 mod route;
