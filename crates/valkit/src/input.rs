@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, IsTerminal, Read},
+    io::{self, IsTerminal, Read},
     path::PathBuf,
 };
 
@@ -29,13 +29,13 @@ impl Input {
         self.0.is_none() && io::stdin().is_terminal()
     }
 
-    pub(crate) fn open(&self) -> Result<Box<dyn BufRead + Send>, Failure> {
+    pub(crate) fn open(&self) -> Result<Box<dyn Read + Send>, Failure> {
         match &self.0 {
-            None => Ok(Box::new(BufReader::new(io::stdin()))),
+            None => Ok(Box::new(io::stdin())),
             Some(path) => {
                 let file = File::open(path)
                     .map_err(|error| Failure::io(format!("reading {}", self.name()), error))?;
-                Ok(Box::new(BufReader::new(file)))
+                Ok(Box::new(file))
             }
         }
     }

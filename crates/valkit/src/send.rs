@@ -1,10 +1,8 @@
 //! `valkit send QUEUE`
 
-use std::{
-    io::{BufRead, Read as _},
-    path::PathBuf,
-    time::Duration,
-};
+mod source;
+
+use std::{path::PathBuf, time::Duration};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -13,13 +11,15 @@ use valkey_connection::{Command, Connection};
 use valkey_envelope::{Envelope, Lane, QueueName};
 use valkey_sender::{Certainty, Durability, Receipt, Sender};
 
+use self::source::{Found, Source};
 use crate::{
     context::Context,
     exit::Exit,
     failure::Failure,
     input::Input,
     output::Format,
-    text::{bytes, printable},
+    stop::Stop,
+    text::{counted, printable},
 };
 
 /// What one message may have before it is read on: far above what is sensible, yet an end for `/dev/zero`. Which size is
@@ -44,13 +44,11 @@ Examples:
 
 Exit code 3: some messages were sent, others not; or nobody knows of some, or of the only one, whether they are in the \
 queue, or are as safe there as was asked for (status `unknown`). -o ndjson has a line for each. Every other code above 0: \
-nothing was sent; 7 if the server cannot promise the durability.
+nothing was sent; 7 if the server cannot promise the durability. A signal ends it behind what is under way, and the line is \
+told behind which the next run begins; a second one does not wait.
 
 A send whose outcome is unknown may be repeated without doubling if both have the same id, and a dedup window: \
 VALKEY_DEDUP_WINDOW=1h valkit send QUEUE --id ID";
-
-/// Messages sent in one round trip.
-const BATCH: usize = 256;
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -88,9 +86,6 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "K=V", value_parser = header)]
     header: Vec<(String, String)>,
 }
-
-/// A message to be, and the line it came from if lines count.
-type Read = (Option<u64>, Vec<u8>);
 
 /// What became of one message.
 #[derive(Serialize)]
@@ -161,7 +156,8 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     }
     let largest =
         if arguments.raw { LARGEST_RAW } else { LARGEST_INPUT.max(settings.sender.max_message_bytes) };
-    let ended = all(&arguments, &connection, &sender, (&input, largest), &mut summary, context).await;
+    let source = Source::open(&input, arguments.ndjson, largest)?;
+    let ended = all(&arguments, &connection, &sender, source, &mut summary, context).await;
     summary.tell_lines(context);
     if let Err(failure) = ended {
         return Err(match summary.done() + summary.unknown {
@@ -172,26 +168,57 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     summary.finish(context)
 }
 
-/// Sends what there is to read.
+/// Sends what there is to read, until a signal asks for the end.
 async fn all(
     arguments: &Arguments,
     connection: &Connection,
     sender: &Sender,
-    (input, largest): (&Input, usize),
+    mut source: Source,
     summary: &mut Summary,
     context: &Context,
 ) -> Result<(), Failure> {
-    let mut reader = input.open()?;
-    let mut line = 0;
+    let stop = Stop::listen()?;
     loop {
-        let batch = read(arguments, (input, largest), &mut *reader, &mut line)?;
+        let sent = source.line();
+        let ended = || match sent {
+            0 => Failure::Failed("ended by a signal".to_owned()),
+            line => {
+                Failure::Failed(format!("ended by a signal after line {line}: the next run begins behind it"))
+            }
+        };
+        // On a thread of its own: a pipe may keep it waiting while the signal comes.
+        let reading = tokio::task::spawn_blocking(move || {
+            let found = source.next();
+            (source, found)
+        });
+        let batch = tokio::select! {
+            biased;
+            () = stop.drain.cancelled() => return Err(ended()),
+            read = reading => {
+                let (back, found) = read.map_err(|error| Failure::Failed(format!("reading: {error}")))?;
+                source = back;
+                found?
+            }
+        };
         if batch.is_empty() {
             return Ok(());
         }
-        if arguments.raw {
-            push(arguments, connection, batch, summary, context).await?;
-        } else {
-            send(arguments, sender, batch, summary, context).await?;
+        let count = batch.len();
+        let sending = async {
+            if arguments.raw {
+                push(arguments, connection, batch, summary, context).await
+            } else {
+                send(arguments, sender, batch, summary, context).await
+            }
+        };
+        tokio::select! {
+            done = sending => done?,
+            () = stop.now.cancelled() => {
+                let last = counted(count, "message");
+                return Err(Failure::Partial(format!(
+                    "{}; nobody knows which of the last {last} are in the queue", ended()
+                )));
+            }
         }
         if !arguments.ndjson {
             return Ok(());
@@ -199,55 +226,10 @@ async fn all(
     }
 }
 
-/// The next messages, each with its line if lines count.
-fn read(
-    arguments: &Arguments,
-    (input, largest): (&Input, usize),
-    reader: &mut (dyn BufRead + Send),
-    line: &mut u64,
-) -> Result<Vec<Read>, Failure> {
-    let wrong = |error| Failure::io(format!("reading {}", input.name()), error);
-    // One byte more tells whether there is more.
-    let take = largest as u64 + 1;
-    if !arguments.ndjson {
-        let mut all = Vec::new();
-        reader.take(take).read_to_end(&mut all).map_err(wrong)?;
-        if all.len() > largest {
-            return Err(too_large(&input.name(), largest));
-        }
-        return Ok(vec![(None, all)]);
-    }
-    let (mut batch, mut size) = (Vec::new(), 0);
-    while batch.len() < BATCH && size <= largest {
-        let mut bytes = Vec::new();
-        if reader.take(take).read_until(b'\n', &mut bytes).map_err(wrong)? == 0 {
-            break;
-        }
-        *line += 1;
-        size += bytes.len();
-        if bytes.len() > largest {
-            return Err(too_large(&format!("line {line} of {}", input.name()), largest));
-        }
-        bytes.pop_if(|last| *last == b'\n');
-        bytes.pop_if(|last| *last == b'\r');
-        if !bytes.is_empty() {
-            batch.push((Some(*line), bytes));
-        }
-    }
-    Ok(batch)
-}
-
-fn too_large(what: &str, largest: usize) -> Failure {
-    Failure::usage(
-        format!("{what} has more than {}, which is too much for a message", bytes(largest as u64)),
-        "store the payload elsewhere and send where it is; of a file of many messages, --ndjson sends each line",
-    )
-}
-
 async fn send(
     arguments: &Arguments,
     sender: &Sender,
-    batch: Vec<Read>,
+    batch: Vec<Found>,
     summary: &mut Summary,
     context: &Context,
 ) -> Result<(), Failure> {
@@ -311,7 +293,7 @@ fn is_json(bytes: &[u8]) -> bool {
 async fn push(
     arguments: &Arguments,
     connection: &Connection,
-    batch: Vec<Read>,
+    batch: Vec<Found>,
     summary: &mut Summary,
     context: &Context,
 ) -> Result<(), Failure> {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::Value;
-use valkey_testkit::{TestReplication, TestServer};
+use valkey_testkit::{TestReplication, TestServer, eventually};
 
 use crate::support::{Bench, valkit};
 
@@ -328,6 +328,34 @@ async fn a_stop_half_way_is_no_success_and_no_failure() {
     assert_eq!(done.status.code(), Some(3), "{told}");
     assert!(told.contains("stopped after"), "{told}");
     assert_eq!(bench.cli(&["LLEN", &bench.public()]).await, "256");
+}
+
+/// Whoever writes into a pipe now and then is not kept waiting for a batch to fill, and whoever ends it learns how far it got.
+#[tokio::test]
+async fn a_pipe_that_stays_open_is_sent_as_it_comes_until_a_signal() {
+    let bench = Bench::new().await;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_valkit"))
+        .args(["send", &bench.queue, "--ndjson"])
+        .env("VALKEY_URL", bench.server.url())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    for count in 1..=3 {
+        stdin.write_all(b"1\n").unwrap();
+        eventually("the line in the queue", async || {
+            (bench.cli(&["LLEN", &bench.public()]).await == count.to_string()).then_some(())
+        })
+        .await;
+    }
+    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    let done = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(3), "{told}");
+    assert!(told.contains("stopped after 3 messages: ended by a signal after line 3"), "{told}");
+    drop(stdin);
 }
 
 #[tokio::test]
