@@ -15,8 +15,8 @@ use crate::settings::ConnectionSettings;
 
 /// More than any password.
 const LARGEST_FILE: u64 = 1 << 20;
-/// How long a password file may take to be read.
-const READ_LIMIT: Duration = Duration::from_secs(5);
+/// How long a password file may take to be read: less than a dial, whose own limit would not name the file.
+const READ_LIMIT: Duration = Duration::from_secs(2);
 
 /// Answers the driver's question for credentials. `Debug` shows no password.
 pub(crate) struct Credentials {
@@ -76,7 +76,7 @@ async fn read(path: &Path) -> io::Result<String> {
     };
     let text = tokio::time::timeout(READ_LIMIT, content)
         .await
-        .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "nothing came out of it for 5 s")))?;
+        .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "nothing came out of it for 2 s")))?;
     if text.len() as u64 > LARGEST_FILE {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
     }
