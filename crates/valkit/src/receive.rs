@@ -5,7 +5,7 @@ mod hints;
 mod print;
 mod tee;
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{io, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use tokio::{
     sync::Semaphore,
@@ -34,6 +34,9 @@ Examples:
   valkit receive user-registrations --count 1
   valkit receive user-registrations --idle-exit 5s > all.ndjson
   valkit receive user-registrations --concurrency 4 --exec 'curl -fsS -d @- http://api/register'";
+
+/// How long a message waits, and its place, when there is no room for its program.
+const NO_ROOM: Duration = Duration::from_secs(1);
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -65,6 +68,8 @@ struct Served {
     unsettled: u64,
     /// Messages put back because nothing could be done with any; the books have them among the retried.
     put_back: u64,
+    /// Deliveries put off for want of room; the books have them among the retried as well.
+    postponed: u64,
     /// Deliveries of messages whose consumer had died with them.
     reclaimed: u64,
     /// Whether it ended because nothing came.
@@ -76,6 +81,30 @@ struct Served {
 enum Work {
     Exec(Arc<str>),
     Print,
+}
+
+/// What is to become of a message.
+enum Verdict {
+    /// What its handling says.
+    Settled(Outcome),
+    /// It goes back uncounted: what went wrong is no fault of its own, and ends the verb.
+    Back(Option<Failure>),
+    /// The system had no room for a program: the same, but a while later it may have.
+    NoRoom(io::Error),
+}
+
+/// A message that is off our hands.
+struct Done {
+    settled: Result<(), SettleError>,
+    put_back: bool,
+    no_room: Option<io::Error>,
+    failure: Option<Failure>,
+}
+
+impl From<Outcome> for Verdict {
+    fn from(outcome: Outcome) -> Self {
+        Self::Settled(outcome)
+    }
 }
 
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
@@ -103,19 +132,25 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     let admin = Admin::new(connection);
     hints::paused(&admin, &arguments.queues, context).await;
     let mut served = Served::default();
-    let result = serve(&receiver, &arguments, work, &stop, &mut served).await;
+    let result = serve(&receiver, &arguments, work, &stop, &mut served, context).await;
     let drained = receiver.drain().await?;
     // The receiver's own books: what a program said is not yet what became of the message, since a last retry is a dead
     // letter, and some never reach a program.
     let put_back = served.put_back.min(drained.retried);
+    let retried = drained.retried - put_back;
+    let postponed = served.postponed.min(retried);
+    let put_off = match postponed {
+        0 => String::new(),
+        count => format!(", put off for want of room {count}"),
+    };
     let reclaimed = match served.reclaimed {
         0 => String::new(),
         count => format!(", reclaimed from dead consumers {count}"),
     };
     context.say(&format!(
-        "acked {}, retried {}, dead {}, handed back {}{reclaimed}",
+        "acked {}, retried {}, dead {}, handed back {}{put_off}{reclaimed}",
         drained.acked,
-        drained.retried - put_back,
+        retried - postponed,
         drained.dead,
         drained.handed_back + put_back
     ));
@@ -139,6 +174,7 @@ async fn serve(
     work: Work,
     stop: &Stop,
     served: &mut Served,
+    context: &Context,
 ) -> Result<(), Failure> {
     let places = Arc::new(Semaphore::new(arguments.concurrency.get()));
     let mut running = JoinSet::new();
@@ -150,7 +186,7 @@ async fn serve(
             biased;
             () = stop.drain.cancelled() => break,
             Some(done) = running.join_next() => {
-                broken = note(done, served);
+                broken = note(done, served, context);
                 continue;
             }
             place = Arc::clone(&places).acquire_owned() => place.map_err(|_| Failure::Failed("closed".into()))?,
@@ -159,7 +195,7 @@ async fn serve(
             () = stop.drain.cancelled() => break,
             next = timeout(idle, receiver.recv()) => next,
             Some(done) = running.join_next() => {
-                broken = note(done, served);
+                broken = note(done, served, context);
                 continue;
             }
         };
@@ -184,47 +220,60 @@ async fn serve(
         }
     }
     while let Some(done) = running.join_next().await {
-        broken = broken.or(note(done, served));
+        broken = broken.or(note(done, served, context));
     }
     broken.map_or(Ok(()), Err)
 }
 
 /// Works on one message and settles it.
-async fn one(delivery: Delivery, work: Work, stop: &Stop) -> Result<Result<(), SettleError>, Failure> {
-    let (outcome, failure) = match work {
+async fn one(delivery: Delivery, work: Work, stop: &Stop) -> Done {
+    let verdict = match work {
         Work::Print => match print::print(&delivery) {
-            Ok(()) => (Outcome::ack(), None),
+            Ok(()) => Outcome::ack().into(),
             // Nobody has read it, and nobody will: it goes back, and we stop.
-            Err(failure) => (Outcome::snooze(Duration::ZERO), Some(failure)),
+            Err(failure) => Verdict::Back(Some(failure)),
         },
-        Work::Exec(command) => match exec::exec(&delivery, &command, &stop.now).await {
-            Ok(outcome) => (outcome, None),
-            Err(failure) => (Outcome::snooze(Duration::ZERO), Some(failure)),
-        },
+        Work::Exec(command) => exec::exec(&delivery, &command, &stop.now).await,
+    };
+    let put_back = matches!(verdict, Verdict::Back(_));
+    let (outcome, failure, no_room) = match verdict {
+        Verdict::Settled(outcome) => (outcome, None, None),
+        Verdict::Back(failure) => (Outcome::snooze(Duration::ZERO), failure, None),
+        Verdict::NoRoom(error) => (Outcome::snooze(NO_ROOM), None, Some(error)),
     };
     let settled = tokio::select! {
         settled = delivery.outcome(outcome) => settled,
         // A server that refuses to settle it must not hold up the end: it will be delivered again.
         () = stop.overdue() => Err(SettleError::Stopped),
     };
-    match failure {
-        Some(failure) => Err(failure),
-        None => Ok(settled),
+    if no_room.is_some() {
+        // Its place stays taken: the next message would fare no better.
+        tokio::select! {
+            () = tokio::time::sleep(NO_ROOM) => {}
+            () = stop.drain.cancelled() => {}
+        }
     }
+    Done { settled, put_back, no_room, failure }
 }
 
 /// Looks at a finished message; what is returned ends the verb.
-fn note(
-    done: Result<Result<Result<(), SettleError>, Failure>, JoinError>,
-    served: &mut Served,
-) -> Option<Failure> {
-    match done {
-        Ok(Ok(settled)) => served.unsettled += u64::from(settled.is_err()),
-        Ok(Err(failure)) => {
-            served.put_back += 1;
-            return Some(failure);
-        }
+fn note(done: Result<Done, JoinError>, served: &mut Served, context: &Context) -> Option<Failure> {
+    let Done { settled, put_back, no_room, failure } = match done {
+        Ok(done) => done,
         Err(error) => return Some(Failure::Failed(format!("working on a message: {error}"))),
+    };
+    let done = u64::from(settled.is_ok());
+    served.unsettled += 1 - done;
+    served.put_back += if put_back { done } else { 0 };
+    if let Some(error) = no_room {
+        if served.postponed == 0 {
+            context.say(&format!(
+                "warning: there is no room for another program ({error}): messages wait a second, uncounted, and are \
+                 tried again; {}",
+                exec::remedy(&error)
+            ));
+        }
+        served.postponed += 1;
     }
-    None
+    failure
 }

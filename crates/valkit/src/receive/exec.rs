@@ -1,11 +1,14 @@
 //! A program for each message.
 
 use std::{
-    io::ErrorKind,
+    io,
     process::{ExitStatus, Stdio},
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, kill_process_group},
+};
 use tokio::{
     io::AsyncWriteExt,
     process::{Child, Command},
@@ -13,7 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use valkey_receiver::{Delivery, Outcome};
 
-use super::tee::Tee;
+use super::{Verdict, tee::Tee};
 use crate::failure::Failure;
 
 /// `EX_DATAERR`: the message is wrong and always will be.
@@ -22,14 +25,7 @@ const DEAD: i32 = 65;
 const NOT_RUN: [i32; 2] = [126, 127];
 
 /// Runs the command; the payload is on its stdin, its end is the outcome.
-///
-/// # Errors
-/// It cannot be run, whatever the message.
-pub(super) async fn exec(
-    delivery: &Delivery,
-    command: &str,
-    now: &CancellationToken,
-) -> Result<Outcome, Failure> {
+pub(super) async fn exec(delivery: &Delivery, command: &str, now: &CancellationToken) -> Verdict {
     let envelope = delivery.envelope();
     let headers = serde_json::to_string(envelope.headers()).unwrap_or_else(|_| "{}".to_owned());
     let spawned = Command::new("sh")
@@ -54,16 +50,13 @@ pub(super) async fn exec(
         .spawn();
     let mut child = match spawned {
         Ok(child) => child,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
-            return Err(not_run("sh", &error.to_string()));
-        }
-        Err(error) => return Ok(Outcome::nack(format!("sh could not be started: {error}"))),
+        Err(error) => return not_started(error),
     };
     let group = Group::of(&child);
     let mut tee = match child.stderr.take().map(Tee::of) {
         Some(Ok(tee)) => tee,
-        Some(Err(error)) => return Ok(Outcome::nack(format!("reading what the program says: {error}"))),
-        None => return Ok(Outcome::nack("the program has no stderr")),
+        Some(Err(error)) => return not_started(error),
+        None => return Outcome::nack("the program has no stderr").into(),
     };
     let payload = payload(delivery);
     let mut stdin = child.stdin.take();
@@ -78,8 +71,8 @@ pub(super) async fn exec(
     let ended = tokio::select! {
         ended = run => ended,
         never = tee.pass_on() => match never {},
-        () = delivery.lease_lost().cancelled() => return Ok(Outcome::nack("the lease was lost")),
-        () = now.cancelled() => return Ok(Outcome::nack("given up at the second signal")),
+        () = delivery.lease_lost().cancelled() => return Outcome::nack("the lease was lost").into(),
+        () = now.cancelled() => return Outcome::nack("given up at the second signal").into(),
     };
     match ended {
         Ok(status) => {
@@ -89,12 +82,41 @@ pub(super) async fn exec(
             match status.code() {
                 Some(code) if NOT_RUN.contains(&code) => {
                     let said = said.map_or_else(String::new, |said| format!(": {said}"));
-                    Err(not_run(command, &format!("exit code {code}{said}")))
+                    Verdict::Back(Some(not_run(command, &format!("exit code {code}{said}"))))
                 }
-                _ => Ok(outcome(status, said.as_deref())),
+                _ => outcome(status, said.as_deref()).into(),
             }
         }
-        Err(error) => Ok(Outcome::nack(format!("waiting for the program: {error}"))),
+        Err(error) => Outcome::nack(format!("waiting for the program: {error}")).into(),
+    }
+}
+
+/// Whose fault it is that there is no program: only what a message says of itself can be too long.
+fn not_started(error: io::Error) -> Verdict {
+    match Errno::from_io_error(&error) {
+        Some(Errno::MFILE | Errno::NFILE | Errno::AGAIN | Errno::NOMEM) => Verdict::NoRoom(error),
+        Some(Errno::TOOBIG) => {
+            let why = "its id, kind or headers are more than the environment of a program holds";
+            Outcome::nack(format!("{why}: {error}")).into()
+        }
+        Some(Errno::NOENT | Errno::ACCESS | Errno::PERM) => {
+            Verdict::Back(Some(not_run("sh", &error.to_string())))
+        }
+        _ => Verdict::Back(Some(Failure::Failed(format!(
+            "no program could be started ({error}); nothing was counted as an attempt, and all messages held go back"
+        )))),
+    }
+}
+
+/// What may be done when there is no room for another program.
+pub(super) fn remedy(error: &io::Error) -> &'static str {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE) => "give it a higher `ulimit -n`, or a lower --concurrency",
+        Some(Errno::NFILE) => {
+            "the whole system has too many open files (sysctl fs.file-max); a lower --concurrency helps"
+        }
+        Some(Errno::AGAIN) => "give its user a higher `ulimit -u`, or it a lower --concurrency",
+        _ => "give it more memory, or a lower --concurrency",
     }
 }
 
@@ -164,5 +186,19 @@ mod tests {
         let ended = |code: i32| outcome(ExitStatus::from_raw(code << 8), None).name();
         assert_eq!([ended(0), ended(65), ended(75), ended(1)], ["ack", "dead_letter", "nack", "nack"]);
         assert_eq!(outcome(ExitStatus::from_raw(9), None).name(), "nack");
+    }
+
+    #[test]
+    fn a_message_answers_for_no_error_but_its_own() {
+        let said = |errno: Errno| match not_started(errno.into()) {
+            Verdict::Settled(outcome) => outcome.name().to_owned(),
+            Verdict::NoRoom(_) => "no room".to_owned(),
+            Verdict::Back(failure) => failure.map_or(0, |failure| failure.exit().code()).to_string(),
+        };
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM] {
+            assert_eq!(said(errno), "no room");
+        }
+        assert_eq!([Errno::NOENT, Errno::ACCESS, Errno::IO].map(said), ["2", "2", "1"]);
+        assert_eq!(said(Errno::TOOBIG), "nack");
     }
 }

@@ -1,5 +1,7 @@
 //! `valkit receive`
 
+mod blame;
+
 use std::{
     io::{BufRead, BufReader},
     process::{Command, Stdio},
