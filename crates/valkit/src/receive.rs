@@ -15,7 +15,7 @@ use tokio::{
 use valkey_admin::Admin;
 use valkey_connection::Connection;
 use valkey_envelope::QueueName;
-use valkey_receiver::{Delivery, Outcome, Receiver, SettleError};
+use valkey_receiver::{Delivery, Outcome, Receiver, ReceiverHandle, SettleError};
 
 use crate::{context::Context, exit::Exit, failure::Failure, stop::Stop};
 
@@ -27,8 +27,8 @@ no attempt is counted, everything goes back, and this ends with exit code 2; a p
 VALKIT_QUEUE, VALKIT_ID, VALKIT_KIND, VALKIT_LANE, VALKIT_ATTEMPT, VALKIT_CRASHES, VALKIT_TIMESTAMP and \
 VALKIT_HEADERS (a JSON object) tell about the message.
 
-SIGINT and SIGTERM take nothing new and finish what is running; a second one gives up on it. What was fetched and not \
-begun goes back uncounted. A lost lease kills its program: another consumer has the message.
+SIGINT and SIGTERM take nothing new and finish what is running; a second one kills it. What was killed so, or was fetched \
+and not begun, goes back uncounted. A lost lease kills its program: another consumer has the message.
 
 Examples:
   valkit receive user-registrations --count 1
@@ -66,7 +66,8 @@ pub(crate) struct Arguments {
 struct Served {
     /// Messages that could not be settled.
     unsettled: u64,
-    /// Messages put back because nothing could be done with any; the books have them among the retried.
+    /// Messages put back because they were given up, or nothing could be done with any; the books have them among the
+    /// retried.
     put_back: u64,
     /// Deliveries put off for want of room; the books have them among the retried as well.
     postponed: u64,
@@ -87,7 +88,7 @@ enum Work {
 enum Verdict {
     /// What its handling says.
     Settled(Outcome),
-    /// It goes back uncounted: what went wrong is no fault of its own, and ends the verb.
+    /// It goes back uncounted: it was given up, or what went wrong is no fault of its own and ends the verb.
     Back(Option<Failure>),
     /// The system had no room for a program: the same, but a while later it may have.
     NoRoom(io::Error),
@@ -203,9 +204,9 @@ async fn serve(
             Ok(Some(delivery)) => {
                 left -= 1;
                 served.reclaimed += u64::from(delivery.crashes() > 0);
-                let (work, stop) = (work.clone(), stop.clone());
+                let (work, stop, reins) = (work.clone(), stop.clone(), receiver.handle());
                 running.spawn(async move {
-                    let result = one(delivery, work, &stop).await;
+                    let result = one(delivery, work, &stop, &reins).await;
                     drop(place);
                     result
                 });
@@ -219,6 +220,8 @@ async fn serve(
             Err(_) => {}
         }
     }
+    // What is fetched and not begun is for others, however long the last ones take here.
+    receiver.handle().drain();
     while let Some(done) = running.join_next().await {
         broken = broken.or(note(done, served, context));
     }
@@ -226,7 +229,7 @@ async fn serve(
 }
 
 /// Works on one message and settles it.
-async fn one(delivery: Delivery, work: Work, stop: &Stop) -> Done {
+async fn one(delivery: Delivery, work: Work, stop: &Stop, reins: &ReceiverHandle) -> Done {
     let verdict = match work {
         Work::Print => match print::print(&delivery) {
             Ok(()) => Outcome::ack().into(),
@@ -236,6 +239,10 @@ async fn one(delivery: Delivery, work: Work, stop: &Stop) -> Done {
         Work::Exec(command) => exec::exec(&delivery, &command, &stop.now).await,
     };
     let put_back = matches!(verdict, Verdict::Back(_));
+    if put_back {
+        // The end has come: else it would be taken, and given back, once more.
+        reins.drain();
+    }
     let (outcome, failure, no_room) = match verdict {
         Verdict::Settled(outcome) => (outcome, None, None),
         Verdict::Back(failure) => (Outcome::snooze(Duration::ZERO), failure, None),

@@ -3,6 +3,7 @@
 use std::{
     io,
     process::{ExitStatus, Stdio},
+    time::Duration,
 };
 
 use rustix::{
@@ -12,6 +13,7 @@ use rustix::{
 use tokio::{
     io::AsyncWriteExt,
     process::{Child, Command},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use valkey_receiver::{Delivery, Outcome};
@@ -23,6 +25,9 @@ use crate::failure::Failure;
 const DEAD: i32 = 65;
 /// What a shell ends with if it may not run a program, or finds none.
 const NOT_RUN: [i32; 2] = [126, 127];
+
+/// How long a killed program may take to be gone; one that hangs in the system does not hold up the end.
+const KILLED: Duration = Duration::from_secs(1);
 
 /// Runs the command; the payload is on its stdin, its end is the outcome.
 pub(super) async fn exec(delivery: &Delivery, command: &str, now: &CancellationToken) -> Verdict {
@@ -72,7 +77,12 @@ pub(super) async fn exec(delivery: &Delivery, command: &str, now: &CancellationT
         ended = run => ended,
         never = tee.pass_on() => match never {},
         () = delivery.lease_lost().cancelled() => return Outcome::nack("the lease was lost").into(),
-        () = now.cancelled() => return Outcome::nack("given up at the second signal").into(),
+        () = now.cancelled() => {
+            drop(group);
+            // It goes back for others to begin on: not beside what is left of this one.
+            let _ = timeout(KILLED, child.wait()).await;
+            return Verdict::Back(None);
+        }
     };
     match ended {
         Ok(status) => {

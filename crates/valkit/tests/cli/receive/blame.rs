@@ -1,10 +1,14 @@
 //! What is no fault of a message's costs it no attempt.
 
-use std::process::{Command, Stdio};
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use valkey_testkit::Figures;
 
-use crate::support::Bench;
+use crate::support::{Bench, Running};
 
 /// The program with few open files.
 fn with_few_files(bench: &Bench, files: u32, arguments: &[&str]) -> Command {
@@ -25,7 +29,7 @@ async fn without_room_for_a_program_messages_wait_uncounted() {
     let bench = Bench::new().await;
     bench.send_numbers(50);
     let program = "echo $VALKIT_ATTEMPT; sleep 0.3";
-    let done = with_few_files(&bench, 50, &["--concurrency", "50", "--idle-exit", "5s", "--exec", program])
+    let done = with_few_files(&bench, 50, &["--concurrency", "50", "--idle-exit", "3s", "--exec", program])
         // The first failure would be the last.
         .env("VALKEY_MAX_RETRIES", "0")
         .output()
@@ -55,4 +59,45 @@ async fn an_id_that_no_program_can_be_given_is_the_fault_of_its_message() {
     assert!(told.contains("acked 1, retried 0, dead 1"), "{told}");
     let letter = &bench.lines(&["dead", "ls", &bench.queue])[0];
     assert!(letter["error"].as_str().unwrap().contains("more than the environment"), "{}", letter["error"]);
+}
+
+#[tokio::test]
+async fn a_second_signal_is_no_failure_of_what_it_kills() {
+    let bench = Bench::new().await;
+    bench.send_numbers(1);
+    for _ in 0..3 {
+        let mut child = Running::start(
+            Command::new(env!("CARGO_BIN_EXE_valkit"))
+                .args(["receive", &bench.queue, "--exec", "echo $VALKIT_ATTEMPT; sleep 1000"])
+                .env("VALKEY_URL", bench.server.url())
+                // The first failure would be the last.
+                .env("VALKEY_MAX_RETRIES", "0")
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped()),
+        );
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "1");
+        for _ in 0..2 {
+            Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        let told = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+        assert!(told.contains("acked 0, retried 0, dead 0, handed back 1"), "{told}");
+    }
+    Figures::new().sent(1).lost(1_u64.saturating_sub(bench.kept())).publish();
+    let stats = bench.json(&["queue", "show", &bench.queue]);
+    assert_eq!((&stats["ready"]["total"], &stats["dead"]), (&1.into(), &0.into()), "{stats}");
+}
+
+#[tokio::test]
+async fn what_goes_back_is_counted_once() {
+    let bench = Bench::new().await;
+    bench.send_numbers(1);
+    for _ in 0..5 {
+        let done = bench.valkit(&["receive", &bench.queue, "--exec", "no-such-program"]).assert().code(2);
+        let told = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
+        assert!(told.contains("acked 0, retried 0, dead 0, handed back 1\n"), "{told}");
+    }
+    assert_eq!(bench.kept(), 1);
 }
