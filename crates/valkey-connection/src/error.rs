@@ -130,7 +130,7 @@ impl Error {
     /// The server's own words, as an answer to exactly this request.
     pub(crate) fn from_reply(message: &str) -> Self {
         let (kind, progress) = classify::classify(message);
-        let mut error = Self::new(kind, progress, classify::redact(message).into_owned());
+        let mut error = Self::new(kind, progress, printable(&classify::redact(message)));
         error.inner.server_message = true;
         error
     }
@@ -386,6 +386,16 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
+/// A server repeats what others wrote, names and keys among it. Errors end up in logs and on terminals, where none of it is
+/// to act.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -413,6 +423,13 @@ mod tests {
             "h:1: the server wants a password, and none was given (set password_file or password)"
         );
         assert!(said("WRONGPASS invalid username-password pair", true).contains("user `u`"));
+    }
+
+    #[test]
+    fn the_servers_words_act_on_no_terminal() {
+        let error = Error::from_reply("ERR no such user '\x1b[2J\x07\n'");
+        assert!(!error.to_string().chars().any(char::is_control), "{error}");
+        assert!(error.to_string().contains("no such user '\\u{1b}[2J\\u{7}\\n'"), "{error}");
     }
 
     #[test]
