@@ -2,6 +2,7 @@
 
 mod exec;
 mod hints;
+mod pen;
 mod print;
 mod tee;
 
@@ -17,6 +18,7 @@ use valkey_connection::Connection;
 use valkey_envelope::QueueName;
 use valkey_receiver::{Delivery, Outcome, Receiver, ReceiverHandle, SettleError};
 
+use self::pen::Pen;
 use crate::{context::Context, exit::Exit, failure::Failure, stop::Stop};
 
 const EXAMPLES: &str = "\
@@ -28,7 +30,8 @@ VALKIT_QUEUE, VALKIT_ID, VALKIT_KIND, VALKIT_LANE, VALKIT_ATTEMPT, VALKIT_CRASHE
 VALKIT_HEADERS (a JSON object) tell about the message.
 
 SIGINT and SIGTERM take nothing new and finish what is running; a second one kills it. What was killed so, or was fetched \
-and not begun, goes back uncounted. A lost lease kills its program: another consumer has the message.
+and not begun, goes back uncounted. A line that nobody reads holds up the end for VALKEY_DRAIN_TIMEOUT, or until the second \
+signal. A lost lease kills its program: another consumer has the message.
 
 Examples:
   valkit receive user-registrations --count 1
@@ -80,8 +83,10 @@ struct Served {
 /// What is done with a message.
 #[derive(Clone)]
 enum Work {
-    Exec(Arc<str>),
-    Print,
+    /// What it says is passed on by this pen.
+    Exec(Arc<str>, Pen),
+    /// By this pen, for whom we have so much patience at the end.
+    Print(Pen, Duration),
 }
 
 /// What is to become of a message.
@@ -123,12 +128,17 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         ),
     );
     receiver = receiver.prefetch(prefetch).max_concurrent_messages(arguments.concurrency);
+    let patience = receiver.drain_timeout;
     let mut builder = Receiver::builder(&connection).settings(receiver);
     for queue in &arguments.queues {
         builder = builder.queue(queue.clone());
     }
+    let wrong = |error| Failure::io("starting to write", error);
+    let work = match arguments.exec.as_deref() {
+        Some(command) => Work::Exec(command.into(), Pen::new(io::stderr()).map_err(wrong)?),
+        None => Work::Print(Pen::new(io::stdout()).map_err(wrong)?, patience),
+    };
     let receiver = builder.start().await?;
-    let work = arguments.exec.as_deref().map_or(Work::Print, |command| Work::Exec(command.into()));
 
     let admin = Admin::new(connection);
     hints::paused(&admin, &arguments.queues, context).await;
@@ -231,12 +241,8 @@ async fn serve(
 /// Works on one message and settles it.
 async fn one(delivery: Delivery, work: Work, stop: &Stop, reins: &ReceiverHandle) -> Done {
     let verdict = match work {
-        Work::Print => match print::print(&delivery) {
-            Ok(()) => Outcome::ack().into(),
-            // Nobody has read it, and nobody will: it goes back, and we stop.
-            Err(failure) => Verdict::Back(Some(failure)),
-        },
-        Work::Exec(command) => exec::exec(&delivery, &command, &stop.now).await,
+        Work::Exec(command, stderr) => exec::exec(&delivery, &command, &stderr, &stop.now).await,
+        Work::Print(stdout, patience) => print::print(&delivery, &stdout, stop, patience).await,
     };
     let put_back = matches!(verdict, Verdict::Back(_));
     if put_back {

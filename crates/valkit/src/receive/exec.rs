@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use valkey_receiver::{Delivery, Outcome};
 
-use super::{Verdict, tee::Tee};
+use super::{Verdict, pen::Pen, tee::Tee};
 use crate::failure::Failure;
 
 /// `EX_DATAERR`: the message is wrong and always will be.
@@ -30,7 +30,12 @@ const NOT_RUN: [i32; 2] = [126, 127];
 const KILLED: Duration = Duration::from_secs(1);
 
 /// Runs the command; the payload is on its stdin, its end is the outcome.
-pub(super) async fn exec(delivery: &Delivery, command: &str, now: &CancellationToken) -> Verdict {
+pub(super) async fn exec(
+    delivery: &Delivery,
+    command: &str,
+    stderr: &Pen,
+    now: &CancellationToken,
+) -> Verdict {
     let envelope = delivery.envelope();
     let headers = serde_json::to_string(envelope.headers()).unwrap_or_else(|_| "{}".to_owned());
     let spawned = Command::new("sh")
@@ -58,7 +63,7 @@ pub(super) async fn exec(delivery: &Delivery, command: &str, now: &CancellationT
         Err(error) => return not_started(error),
     };
     let group = Group::of(&child);
-    let mut tee = match child.stderr.take().map(Tee::of) {
+    let mut tee = match child.stderr.take().map(|theirs| Tee::of(theirs, stderr.clone())) {
         Some(Ok(tee)) => tee,
         Some(Err(error)) => return not_started(error),
         None => return Outcome::nack("the program has no stderr").into(),
@@ -88,7 +93,7 @@ pub(super) async fn exec(delivery: &Delivery, command: &str, now: &CancellationT
         Ok(status) => {
             // What the program left running in the background is its own affair.
             group.spare();
-            let said = tee.finish();
+            let said = tee.finish(now).await;
             match status.code() {
                 Some(code) if NOT_RUN.contains(&code) => {
                     let said = said.map_or_else(String::new, |said| format!(": {said}"));

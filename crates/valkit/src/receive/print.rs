@@ -1,13 +1,14 @@
 //! A message as a line of JSON.
 
-use std::io::{self, Write};
+use std::{io, time::Duration};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 use valkey_envelope::{Headers, Lane, QueueName};
-use valkey_receiver::Delivery;
+use valkey_receiver::{Delivery, Outcome};
 
-use crate::failure::Failure;
+use super::{Verdict, pen::Pen};
+use crate::{failure::Failure, stop::Stop};
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -23,8 +24,33 @@ struct Line<'a> {
     payload: &'a RawValue,
 }
 
-/// Writes the line and sees it on its way, so that the message may be acked.
-pub(super) fn print(delivery: &Delivery) -> Result<(), Failure> {
+/// Writes the line, and sees it on its way before the message may be acked. Once the end is wished for, who does not read
+/// is waited for no longer than `patience`.
+pub(super) async fn print(delivery: &Delivery, pen: &Pen, stop: &Stop, patience: Duration) -> Verdict {
+    let line = match line(delivery) {
+        Ok(line) => line,
+        Err(error) => return Verdict::Back(Some(Failure::Failed(format!("writing JSON: {error}")))),
+    };
+    let impatient = async {
+        stop.drain.cancelled().await;
+        tokio::time::sleep(patience).await;
+    };
+    tokio::select! {
+        biased;
+        written = pen.write(line) => {
+            match written.unwrap_or_else(|_| Err(io::Error::other("its thread has ended"))) {
+                Ok(()) => Outcome::ack().into(),
+                // Nobody has read it, and nobody will: it goes back, and we stop.
+                Err(error) => Verdict::Back(Some(Failure::io("writing a message", error))),
+            }
+        }
+        () = delivery.lease_lost().cancelled() => Outcome::nack("the lease was lost").into(),
+        () = stop.now.cancelled() => Verdict::Back(None),
+        () = impatient => Verdict::Back(None),
+    }
+}
+
+fn line(delivery: &Delivery) -> serde_json::Result<Vec<u8>> {
     let envelope = delivery.envelope();
     let line = Line {
         queue: delivery.queue(),
@@ -37,11 +63,9 @@ pub(super) fn print(delivery: &Delivery) -> Result<(), Failure> {
         headers: envelope.headers(),
         payload: envelope.payload(),
     };
-    let mut line =
-        serde_json::to_vec(&line).map_err(|error| Failure::Failed(format!("writing JSON: {error}")))?;
+    let mut line = serde_json::to_vec(&line)?;
     line.push(b'\n');
-    let mut out = io::stdout().lock();
-    out.write_all(&line).and_then(|()| out.flush()).map_err(|error| Failure::io("writing a message", error))
+    Ok(line)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

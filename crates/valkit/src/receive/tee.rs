@@ -1,11 +1,11 @@
 //! What a program says on stderr: passed on as it comes, and the last line of it kept.
 
-use std::{
-    convert::Infallible,
-    io::{self, Write},
-};
+use std::{convert::Infallible, io};
 
 use tokio::{net::unix::pipe::Receiver, process::ChildStderr};
+use tokio_util::sync::CancellationToken;
+
+use super::pen::{Pen, Written};
 
 /// Bytes of the last line that are worth keeping with a dead letter.
 const LINE: usize = 200;
@@ -16,21 +16,28 @@ const TAIL: usize = 1024;
 pub(super) struct Tee {
     /// Gone once nobody can write into it any more.
     pipe: Option<Receiver>,
+    ours: Pen,
+    /// What is passed on just now: no more is read before, so the program waits for whom it tells.
+    passing: Option<Written>,
     tail: Vec<u8>,
 }
 
 // === impl Tee ===
 
 impl Tee {
-    pub(super) fn of(stderr: ChildStderr) -> io::Result<Self> {
+    pub(super) fn of(stderr: ChildStderr, ours: Pen) -> io::Result<Self> {
         let pipe = Receiver::from_owned_fd(stderr.into_owned_fd()?)?;
-        Ok(Self { pipe: Some(pipe), tail: Vec::new() })
+        Ok(Self { pipe: Some(pipe), ours, passing: None, tail: Vec::new() })
     }
 
-    /// Passes on what comes, for as long as it is awaited.
+    /// Passes on what comes, for as long as it is awaited. Cancel safe.
     pub(super) async fn pass_on(&mut self) -> Infallible {
         let mut chunk = [0; 4096];
         while let Some(pipe) = &self.pipe {
+            if let Some(passing) = &mut self.passing {
+                let _ = passing.await;
+                self.passing = None;
+            }
             let read = match pipe.readable().await {
                 Ok(()) => pipe.try_read(&mut chunk),
                 Err(error) => Err(error),
@@ -45,8 +52,8 @@ impl Tee {
     }
 
     /// Passes on what the program, which has ended, has left in the pipe, and returns its last words. Whatever it left
-    /// running may go on writing.
-    pub(super) fn finish(mut self) -> Option<String> {
+    /// running may go on writing. From `now` on nobody is waited for.
+    pub(super) async fn finish(mut self, now: &CancellationToken) -> Option<String> {
         let mut chunk = [0; 4096];
         while let Some(pipe) = &self.pipe {
             // Asked of the system itself: the runtime may not have noticed yet that there is something.
@@ -58,6 +65,12 @@ impl Tee {
             }
         }
         let line = last_line(&self.tail);
+        if let Some(passing) = self.passing.take() {
+            tokio::select! {
+                _ = passing => {}
+                () = now.cancelled() => {}
+            }
+        }
         if self.pipe.is_some() {
             tokio::spawn(async move { self.pass_on().await });
         }
@@ -66,7 +79,7 @@ impl Tee {
 
     fn take(&mut self, bytes: &[u8]) {
         // Ours may be closed: that is no fault of the program's.
-        let _ = io::stderr().write_all(bytes);
+        self.passing = Some(self.ours.write(bytes.to_vec()));
         self.tail.extend_from_slice(bytes);
         self.tail.drain(..self.tail.len().saturating_sub(TAIL));
     }

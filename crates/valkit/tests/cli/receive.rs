@@ -1,6 +1,7 @@
 //! `valkit receive`
 
 mod blame;
+mod stuck;
 
 use std::{
     io::{BufRead, BufReader},
