@@ -26,6 +26,8 @@ Without --exec every message is printed as a line of JSON and acked once it is w
 each: the payload is on its stdin, its output is ours, and its exit code decides: 0 ack, 65 dead letter, 75 and any other \
 retry. The last line of its stderr is kept with a dead letter. 126 and 127 are the shell's word that CMD cannot be run: then \
 no attempt is counted, everything goes back, and this ends with exit code 2; a program that ends so by itself does the same. \
+Once nobody reads our output any more, a program that fails is not blamed either: everything goes back, and this ends, with \
+exit code 0. \
 VALKIT_QUEUE, VALKIT_ID, VALKIT_KIND, VALKIT_LANE, VALKIT_ATTEMPT, VALKIT_CRASHES, VALKIT_TIMESTAMP and \
 VALKIT_HEADERS (a JSON object) tell about the message.
 
@@ -165,6 +167,9 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         drained.dead,
         drained.handed_back + put_back
     ));
+    if result.as_ref().is_err_and(Failure::is_silent) {
+        context.say("ended because nobody reads the output any more");
+    }
     result?;
     if served.idle {
         hints::held_by_others(&admin, &arguments.queues, context).await;

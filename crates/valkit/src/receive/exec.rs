@@ -7,6 +7,7 @@ use std::{
 };
 
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     process::{Pid, Signal, kill_process_group},
 };
@@ -99,7 +100,14 @@ pub(super) async fn exec(
                     let said = said.map_or_else(String::new, |said| format!(": {said}"));
                     Verdict::Back(Some(not_run(command, &format!("exit code {code}{said}"))))
                 }
-                _ => outcome(status, said.as_deref()).into(),
+                _ => match outcome(status, said.as_deref()) {
+                    // Whatever it says: it writes where we do, and all the others would fail alike.
+                    Outcome::Nack { .. } if nobody_reads() => Verdict::Back(Some(Failure::io(
+                        "passing on output",
+                        io::ErrorKind::BrokenPipe.into(),
+                    ))),
+                    outcome => outcome.into(),
+                },
             }
         }
         Err(error) => Outcome::nack(format!("waiting for the program: {error}")).into(),
@@ -133,6 +141,16 @@ pub(super) fn remedy(error: &io::Error) -> &'static str {
         Some(Errno::AGAIN) => "give its user a higher `ulimit -u`, or it a lower --concurrency",
         _ => "give it more memory, or a lower --concurrency",
     }
+}
+
+/// Whether the reader of our output has gone.
+fn nobody_reads() -> bool {
+    let stdout = io::stdout();
+    let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // These two are told without being asked for.
+    poll(&mut polled, Some(&at_once)).is_ok()
+        && polled[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
 /// A mistake of the command line, for which no message is to pay.

@@ -101,3 +101,37 @@ async fn what_goes_back_is_counted_once() {
     }
     assert_eq!(bench.kept(), 1);
 }
+
+#[tokio::test]
+async fn programs_that_nobody_reads_any_more_have_not_failed() {
+    let bench = Bench::new().await;
+    bench.send_numbers(20);
+    for concurrency in ["1", "4"] {
+        let mut child = Running::start(
+            Command::new(env!("CARGO_BIN_EXE_valkit"))
+                .args(["receive", &bench.queue, "--concurrency", concurrency])
+                .args(["--exec", "yes $VALKIT_ATTEMPT | head -n 100000"])
+                .env("VALKEY_URL", bench.server.url())
+                .env("VALKEY_MAX_RETRIES", "0")
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped()),
+        );
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "1");
+        drop(lines);
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        let told = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+        assert!(told.contains("acked 0, retried 0, dead 0, handed back"), "{told}");
+        assert!(told.contains("nobody reads"), "{told}");
+    }
+    Figures::new().sent(20).lost(20_u64.saturating_sub(bench.kept())).publish();
+    assert_eq!(bench.kept(), 20);
+    // What goes wrong while somebody reads is a failure as ever.
+    let done = bench
+        .valkit(&["receive", &bench.queue, "-n", "20", "--exec", "kill -PIPE $$"])
+        .env("VALKEY_MAX_RETRIES", "0")
+        .assert()
+        .success();
+    let told = String::from_utf8_lossy(&done.get_output().stderr).into_owned();
+    assert!(told.contains("acked 0, retried 0, dead 20"), "{told}");
+}
