@@ -9,7 +9,7 @@ mod tee;
 use std::{io, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::{JoinError, JoinSet},
     time::timeout,
 };
@@ -220,11 +220,7 @@ async fn serve(
                 left -= 1;
                 served.reclaimed += u64::from(delivery.crashes() > 0);
                 let (work, stop, reins) = (work.clone(), stop.clone(), receiver.handle());
-                running.spawn(async move {
-                    let result = one(delivery, work, &stop, &reins).await;
-                    drop(place);
-                    result
-                });
+                running.spawn(async move { one(delivery, work, &stop, &reins, place).await });
             }
             Ok(None) => break,
             Err(_) if running.is_empty() => {
@@ -243,8 +239,14 @@ async fn serve(
     broken.map_or(Ok(()), Err)
 }
 
-/// Works on one message and settles it.
-async fn one(delivery: Delivery, work: Work, stop: &Stop, reins: &ReceiverHandle) -> Done {
+/// Works on one message, in its place, and settles it.
+async fn one(
+    delivery: Delivery,
+    work: Work,
+    stop: &Stop,
+    reins: &ReceiverHandle,
+    place: OwnedSemaphorePermit,
+) -> Done {
     let verdict = match work {
         Work::Exec(command, stderr) => exec::exec(&delivery, &command, &stderr, &stop.now).await,
         Work::Print(stdout, patience) => print::print(&delivery, &stdout, stop, patience).await,
@@ -259,7 +261,10 @@ async fn one(delivery: Delivery, work: Work, stop: &Stop, reins: &ReceiverHandle
         Verdict::Back(failure) => (Outcome::snooze(Duration::ZERO), failure, None),
         Verdict::NoRoom(error) => (Outcome::snooze(NO_ROOM), None, Some(error)),
     };
+    // What is decided needs no place: the next message does not wait until the server has heard of this one.
+    let place = no_room.is_some().then_some(place);
     let settled = tokio::select! {
+        biased;
         settled = delivery.outcome(outcome) => settled,
         // A server that refuses to settle it must not hold up the end: it will be delivered again.
         () = stop.overdue() => Err(SettleError::Stopped),
@@ -271,6 +276,7 @@ async fn one(delivery: Delivery, work: Work, stop: &Stop, reins: &ReceiverHandle
             () = stop.drain.cancelled() => {}
         }
     }
+    drop(place);
     Done { settled, put_back, no_room, failure }
 }
 

@@ -237,6 +237,33 @@ async fn sigterm_ends_it_also_when_the_server_refuses_to_settle() {
 }
 
 #[tokio::test]
+async fn the_next_message_does_not_wait_for_the_server_to_hear_of_the_last_one() {
+    let bench = Bench::new().await;
+    bench.send_numbers(2);
+    let user = format!("next_{}", std::process::id());
+    bench.cli(&["ACL", "SETUSER", &user, "on", ">pw", "~*", "&*", "+@all"]).await;
+    let mut child = Running::start(
+        Command::new(env!("CARGO_BIN_EXE_valkit"))
+            .args(["receive", &bench.queue, "-n", "2", "--exec", "read n; echo begun $n; sleep 2"])
+            .env("VALKEY_URL", bench.server.url().replace("://", &format!("://{user}:pw@")))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null()),
+    );
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "begun 0");
+    // No settle comes through.
+    bench.cli(&["ACL", "SETUSER", &user, "-hdel"]).await;
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || lines.for_each(|line| drop(tell.send(line.unwrap()))));
+    let next = told.recv_timeout(Duration::from_mins(1));
+    bench.cli(&["ACL", "SETUSER", &user, "+hdel"]).await;
+    assert_eq!(next.as_deref(), Ok("begun 1"));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(bench.kept(), 0);
+    bench.cli(&["ACL", "DELUSER", &user]).await;
+}
+
+#[tokio::test]
 async fn a_command_that_cannot_be_run_costs_no_message_an_attempt() {
     let bench = Bench::new().await;
     bench.send_numbers(20);
