@@ -1,12 +1,16 @@
 //! What is wrong, why it matters, and what to do about it.
 //!
 //! Facts are gathered first ([`facts`]), each for itself, so that a user who may not ask for one of them still gets
-//! the rest; the judgements ([`server`], [`queue`]) are pure functions over them.
+//! the rest; the judgements ([`server`], [`writes`], [`rights`], [`queue`]) are pure functions over them.
 
 mod durability;
 mod facts;
+mod needs;
 mod queue;
+mod rights;
 mod server;
+mod version;
+mod writes;
 
 use std::collections::BTreeSet;
 
@@ -20,7 +24,7 @@ use crate::{admin::Admin, catalog::Catalog, error::Error, scripts};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Messages can be lost, or are stuck, as things stand.
+    /// Messages can be lost, are stuck, or are refused, as things stand.
     Critical,
     /// It will hurt some day, or something is piling up.
     Warning,
@@ -69,12 +73,10 @@ impl Admin {
     /// [`Error::Connection`] only if the servers cannot be asked at all.
     pub async fn doctor(&self, queues: &[QueueName]) -> Result<Diagnosis, Error> {
         let mut diagnosis = Diagnosis::default();
-        for node in self.connection.primaries().await? {
-            let facts = facts::gather(&self.connection, &node).await?;
-            diagnosis.servers.push(facts.server.clone());
-            diagnosis.findings.extend(server::judge(&facts));
-            let sync = self.connection.sync_facts(&node).await?;
-            diagnosis.findings.push(durability::judge(&facts.server, &sync));
+        let nodes = self.connection.primaries().await?;
+        let mut servers = Vec::with_capacity(nodes.len());
+        for node in &nodes {
+            servers.push(facts::gather(&self.connection, node).await?);
         }
         let catalog = match self.queues(|_| ()).await {
             Ok(catalog) => catalog,
@@ -87,9 +89,22 @@ impl Admin {
                 Catalog::default()
             }
         };
-        diagnosis.findings.extend(queue::judge_catalog(&catalog));
         diagnosis.queues =
             if queues.is_empty() { catalog.queues.clone() } else { queues.iter().cloned().collect() };
+        for (node, facts) in nodes.iter().zip(servers) {
+            let rights =
+                rights::gather(&self.connection, node, diagnosis.queues.iter(), !queues.is_empty()).await;
+            // What is refused is promised to nobody.
+            let refuses = writes::refuses(&writes::judge(&facts)) || rights.refuses_sends();
+            diagnosis.findings.extend(server::judge(&facts));
+            diagnosis.findings.extend(rights::judge(&rights));
+            if !refuses {
+                let sync = self.connection.sync_facts(node).await?;
+                diagnosis.findings.push(durability::judge(&facts.server, &sync));
+            }
+            diagnosis.servers.push(facts.server);
+        }
+        diagnosis.findings.extend(queue::judge_catalog(&catalog));
         for queue in &diagnosis.queues {
             match self.queue_facts(queue, &catalog).await {
                 Ok(facts) => diagnosis.findings.extend(queue::judge(&facts)),

@@ -20,9 +20,15 @@ impl Admin {
         };
         let Some(found) = found else { return Ok(()) };
         let found = String::from_utf8_lossy(&found).into_owned();
-        match found.parse::<u32>() {
-            Ok(number) if number <= QueueKeys::FORMAT => Ok(()),
-            _ => Err(Error::NewerFormat { queue: queue.clone(), found, known: QueueKeys::FORMAT }),
+        if is_known(&found) {
+            return Ok(());
         }
+        Err(Error::NewerFormat { queue: queue.clone(), found, known: QueueKeys::FORMAT })
     }
+}
+
+/// Whether consumers would join a queue that says so of itself: any number up to ours will do for them, also one that no
+/// tool writes.
+pub(crate) fn is_known(version: &str) -> bool {
+    version.trim().parse::<f64>().is_ok_and(|number| number <= f64::from(QueueKeys::FORMAT))
 }

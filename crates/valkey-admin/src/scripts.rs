@@ -12,8 +12,10 @@ pub(crate) static HAND_BACK_RAW: Script =
     Script::new("hand_back_raw", include_str!("../lua/hand_back_raw.lua"));
 pub(crate) static INFLIGHT: Script = Script::new("inflight", include_str!("../lua/inflight.lua"));
 pub(crate) static PEEK: Script = Script::new("peek", include_str!("../lua/peek.lua"));
+pub(crate) static PROBE: Script = Script::new("probe", include_str!("../lua/probe.lua"));
 pub(crate) static PURGE: Script = Script::new("purge", include_str!("../lua/purge.lua"));
 pub(crate) static REPLAY: Script = Script::new("replay", include_str!("../lua/replay.lua"));
+pub(crate) static RIGHTS: Script = Script::new("rights", include_str!("../lua/rights.lua"));
 pub(crate) static STATS: Script = Script::new("stats", include_str!("../lua/stats.lua"));
 
 /// The elements of an array of known length.

@@ -54,6 +54,9 @@ pub struct QueueStats {
     pub limits: Limits,
     /// Limits as no tool of ours writes them.
     pub odd_limits: Vec<OddLimit>,
+    /// What stands as the queue's format, if anything does.
+    #[serde(skip)]
+    pub(crate) format: Option<String>,
     /// An expiry somebody set on the public list: when it ends, all messages of the list are gone.
     #[serde(rename = "list_expires_in_ms", serialize_with = "millis::some")]
     pub list_expires_in: Option<Duration>,
@@ -360,6 +363,7 @@ fn read(queue: &QueueName, keys: &QueueKeys, reply: Reply) -> Result<QueueStats,
         paused: field("paused") == Some("1"),
         limits: Limits::read(field),
         odd_limits: Limits::odd(field),
+        format: field("version").map(str::to_owned),
         list_expires_in: u64::try_from(ttl.as_int()?).ok().map(Duration::from_millis),
         squatters,
         exists,

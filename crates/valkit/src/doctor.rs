@@ -12,7 +12,8 @@ use crate::{
 };
 
 const EXAMPLES: &str = "\
-Reads only. Looks at versions, memory policy, persistence, access rules and clocks of every primary, and at every queue: \
+Reads only. Looks at every primary: whether it would refuse sends (a replica, memory full, replicas missing, cluster down, \
+busy), version, memory policy, persistence, access rules, clock, and the rights this user lacks. And at every queue: \
 foreign keys, expiries, consumers that are gone, messages nobody takes, dead letters. What the user may not ask is said.
 
 Exit code 1 if something critical was found, with --strict also for warnings and checks that could not be made.

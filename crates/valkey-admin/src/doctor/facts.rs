@@ -2,9 +2,9 @@
 
 use std::{collections::HashMap, time::SystemTime};
 
-use valkey_connection::{Command, Connection, Node};
+use valkey_connection::{Command, Connection, ErrorKind, Node, Reply};
 
-use crate::error::Error;
+use crate::{error::Error, scripts::PROBE};
 
 /// A fact, or why it could not be had.
 pub(super) type Known<T> = Result<T, String>;
@@ -13,7 +13,13 @@ pub(super) type Known<T> = Result<T, String>;
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) server: String,
+    /// The words in which it would refuse a send now, if it would.
+    pub(super) refusal: Option<String>,
     pub(super) info: Known<Info>,
+    /// `CLUSTER INFO`, if it is a node of a cluster.
+    pub(super) cluster: Option<Known<Info>>,
+    /// `min-replicas-to-write`.
+    pub(super) min_replicas: Known<String>,
     /// `appendfsync`.
     pub(super) fsync: Known<String>,
     /// `save`: the points at which a snapshot is taken; empty = never.
@@ -46,20 +52,43 @@ pub(super) struct Version {
 
 pub(super) async fn gather(connection: &Connection, node: &Node) -> Result<Facts, Error> {
     // The one question any user may ask; if it fails, so will all others.
-    connection.execute_on(node, Command::new("PING")).await.or_else(|error| {
-        match error.server_message() {
-            Some(_) => Ok(valkey_connection::Reply::Nil),
-            None => Err(error),
-        }
-    })?;
+    let sign_of_life = connection.execute_on(node, Command::new("PING")).await;
+    let mut refusal = refused(sign_of_life)?;
+    let info = text(connection, node, Command::new("INFO")).await.map(|text| Info::parse(&text));
+    let is = |name: &str, value: &str| info.as_ref().is_ok_and(|info| info.get(name) == Some(value));
+    let cluster = if is("cluster_enabled", "1") {
+        let info = text(connection, node, Command::new("CLUSTER INFO")).await;
+        Some(info.map(|text| Info::parse(&text)))
+    } else {
+        None
+    };
+    // A replica is known by its role, and a connection takes READONLY for a sign that it should leave.
+    if refusal.is_none() && !is("role", "slave") {
+        let probe = Command::new("EVAL").arg(PROBE.source()).arg(0u64);
+        refusal = refused(connection.execute_on(node, probe).await).unwrap_or_default();
+    }
     Ok(Facts {
         server: node.to_string(),
-        info: text(connection, node, Command::new("INFO")).await.map(|text| Info::parse(&text)),
+        refusal,
+        info,
+        cluster,
+        min_replicas: config(connection, node, "min-replicas-to-write").await,
         fsync: config(connection, node, "appendfsync").await,
         save: config(connection, node, "save").await,
         default_user: default_user(connection, node).await,
         clock_ahead_ms: clock_ahead(connection, node).await,
     })
+}
+
+/// The server's words, if they are about the state it is in and not about the question or who asks.
+fn refused(answer: Result<Reply, valkey_connection::Error>) -> Result<Option<String>, Error> {
+    let Err(error) = answer else { return Ok(None) };
+    let Some(message) = error.server_message() else { return Err(error.into()) };
+    let state = matches!(
+        error.kind(),
+        ErrorKind::OutOfMemory | ErrorKind::RoleChange | ErrorKind::StoreUnsafe | ErrorKind::Transient
+    );
+    Ok(state.then(|| message.to_owned()))
 }
 
 async fn text(connection: &Connection, node: &Node, command: Command) -> Known<String> {

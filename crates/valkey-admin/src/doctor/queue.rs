@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     catalog::Catalog,
-    doctor::{Finding, Severity},
+    doctor::{Finding, Severity, version},
     stats::{Lease, QueueStats},
     words::{agreed, counted},
 };
@@ -61,6 +61,7 @@ pub(super) fn judge_catalog(catalog: &Catalog) -> Vec<Finding> {
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let mut report = Report { about: format!("queue {}", facts.stats.queue), findings: Vec::new() };
     foreign_hands(facts, &mut report);
+    report.findings.extend(version::judge(&report.about, &facts.stats));
     lost_consumers(facts, &mut report);
     waiting(facts, &mut report);
     dead_letters(facts, &mut report);
@@ -279,6 +280,7 @@ mod tests {
             paused: false,
             limits: Limits::default(),
             odd_limits: Vec::new(),
+            format: None,
             list_expires_in: None,
             squatters: Vec::new(),
             exists: true,

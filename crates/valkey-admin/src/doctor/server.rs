@@ -3,20 +3,20 @@
 use super::{
     Finding, Severity,
     facts::{DefaultUser, Facts, Info, Known, Version},
+    writes,
 };
 
 /// A clock difference from which expiry and delays are visibly off.
 const CLOCK_TOLERANCE_MS: u64 = 2_000;
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let mut findings = writes::judge(facts);
     let about = facts.server.as_str();
     match &facts.info {
         Ok(info) => {
             findings.extend(version(about, info));
             findings.extend(eviction(about, info));
             findings.push(persistence(about, info, &facts.fsync, &facts.save));
-            findings.extend(failing_writes(about, info));
             findings.extend(replay_as_default(about, info, &facts.default_user));
             findings.extend(torn_transactions(about, info));
             findings.extend(role(about, info));
@@ -173,24 +173,6 @@ fn persistence(about: &str, info: &Info, fsync: &Known<String>, save: &Known<Str
     }
 }
 
-fn failing_writes(about: &str, info: &Info) -> Option<Finding> {
-    let failing = |name: &str| info.get(name).is_some_and(|status| status != "ok");
-    let what = if failing("aof_last_write_status") {
-        "the last write of the append-only file failed"
-    } else if failing("rdb_last_bgsave_status") {
-        "the last snapshot failed"
-    } else {
-        return None;
-    };
-    Some(Finding::new(
-        Severity::Critical,
-        about,
-        what,
-        "the server refuses writes (MISCONF), or what it accepts is not kept",
-        "look at the server's log; mostly the disk is full or not writable",
-    ))
-}
-
 /// Scripts that write twice or more are replayed from the append-only file as the user `default`.
 fn replay_as_default(about: &str, info: &Info, user: &Known<DefaultUser>) -> Option<Finding> {
     if info.get("aof_enabled") != Some("1") || info.version().is_some_and(Version::replays_without_acl) {
@@ -289,7 +271,10 @@ mod tests {
         }
         Facts {
             server: "s".into(),
+            refusal: None,
             info: Ok(Info::parse(&info)),
+            cluster: None,
+            min_replicas: Ok("0".into()),
             fsync: Ok("everysec".into()),
             save: Ok(String::new()),
             default_user: Ok(FREE),
@@ -376,7 +361,10 @@ mod tests {
         let no = |what: &str| Err(format!("{what} denied"));
         let facts = Facts {
             server: "s".into(),
+            refusal: None,
             info: Err("INFO denied".into()),
+            cluster: None,
+            min_replicas: no("CONFIG"),
             fsync: no("CONFIG"),
             save: no("CONFIG"),
             default_user: Err("ACL denied".into()),

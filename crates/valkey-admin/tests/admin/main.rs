@@ -5,6 +5,7 @@ mod big;
 mod control;
 mod dead;
 mod doctor;
+mod doctor_refusals;
 mod engines;
 mod hand_back;
 mod look;

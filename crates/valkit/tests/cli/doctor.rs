@@ -46,6 +46,44 @@ async fn a_critical_finding_fails() {
     assert!(String::from_utf8_lossy(&done.get_output().stdout).contains("allkeys-lfu"));
 }
 
+/// The doctor fails wherever a send does, and does not promise what it would not get.
+#[tokio::test]
+async fn where_a_send_is_refused_the_doctor_fails() {
+    let server = TestServer::builder().acl_user("app", "pw", "~* &* +@all").start().await.unwrap();
+    let other = TestServer::start().await.unwrap();
+    let run = |arguments: &[&str]| {
+        let done = valkit(arguments).env("VALKEY_URL", server.url()).write_stdin("1").assert();
+        let output = done.get_output();
+        (output.status.code().unwrap(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, text) = run(&["doctor"]);
+    assert!(code == 0 && text.contains("promised `fast`") && text.contains("0 critical"), "{text}");
+    let (host, port) =
+        other.address().rsplit_once(':').map(|(host, port)| (host.to_owned(), port.to_owned())).unwrap();
+    let states: [(&[&str], &str, &[&str]); 4] = [
+        (&["CONFIG", "SET", "maxmemory", "1"], "its memory is full", &["CONFIG", "SET", "maxmemory", "0"]),
+        (
+            &["CONFIG", "SET", "min-replicas-to-write", "1"],
+            "min-replicas-to-write is 1",
+            &["CONFIG", "SET", "min-replicas-to-write", "0"],
+        ),
+        (
+            &["ACL", "SETUSER", "app", "-evalsha"],
+            "ACL SETUSER app +evalsha",
+            &["ACL", "SETUSER", "app", "+evalsha"],
+        ),
+        (&["REPLICAOF", &host, &port], "it is a replica of", &["REPLICAOF", "NO", "ONE"]),
+    ];
+    for (state, told, end) in states {
+        server.cli(state).await.unwrap();
+        assert_ne!(run(&["send", "q"]).0, 0, "{state:?}");
+        let (code, text) = run(&["doctor"]);
+        assert!(code == 1 && text.contains(told) && !text.contains("promised"), "{state:?}: {code} {text}");
+        server.cli(end).await.unwrap();
+        assert_eq!(run(&["send", "q"]).0, 0, "{end:?}");
+    }
+}
+
 #[test]
 fn completions_for_every_shell() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
