@@ -35,10 +35,15 @@ SIGINT and SIGTERM take nothing new and finish what is running; a second one kil
 and not begun, goes back uncounted. A line that nobody reads holds up the end for VALKEY_DRAIN_TIMEOUT, or until the second \
 signal. A lost lease kills its program: another consumer has the message.
 
+If this dies itself (kill -9, out of memory), its programs live on, and once the lease is over their messages are run again \
+beside them. On Linux `exec setpriv --pdeathsig KILL CMD` ends CMD with it, though not what CMD has started; `exec timeout 10 \
+CMD`, with less than 3/4 of the lease, ends all of it before. Both need the `exec`, else the shell stands between.
+
 Examples:
   valkit receive user-registrations --count 1
   valkit receive user-registrations --idle-exit 5s > all.ndjson
-  valkit receive user-registrations --concurrency 4 --exec 'curl -fsS -d @- http://api/register'";
+  valkit receive user-registrations --concurrency 4 --exec 'curl -fsS -d @- http://api/register'
+  valkit receive user-registrations --exec 'exec setpriv --pdeathsig KILL ./create-account'";
 
 /// How long a message waits, and its place, when there is no room for its program.
 const NO_ROOM: Duration = Duration::from_secs(1);
