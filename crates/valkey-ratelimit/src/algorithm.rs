@@ -31,7 +31,7 @@ pub enum Algorithm {
     /// A bucket of `burst` that drains `L` in each `W`: never more than `burst + L` in any trailing `W`, spread evenly once
     /// the burst is used. The generic cell rate algorithm, counted as a leaky bucket.
     Gcra {
-        /// How much may come at once, at least 1.
+        /// How much may come at once, at least 1 and at most what drains in a hundred years.
         burst: u64,
     },
     /// The share of the window before that still counts is estimated: right for even traffic, at worst `2 L - 1`.
@@ -155,6 +155,35 @@ impl State {
             Kind::Bucket(bucket) => bucket.give_back(now_us, mark, amount),
             Kind::Counter(counter) => counter.give_back(now_us, mark, amount),
             Kind::Fixed(fixed) => fixed.give_back(now_us, mark, amount),
+        }
+    }
+
+    /// The same charges under another quota of the same algorithm; of another algorithm it is a fresh state.
+    ///
+    /// Nothing is forgotten that would count under the new quota, and nobody waits for longer than its window.
+    pub fn under(&self, algorithm: Algorithm, quota: Quota, now_us: u64) -> Self {
+        Self(match (&self.0, algorithm) {
+            (Kind::Ring(ring), Algorithm::SlidingWindow) => Kind::Ring(Box::new(ring.under(quota, now_us))),
+            (Kind::Log(log), Algorithm::SlidingLog) => Kind::Log(log.under(quota)),
+            (Kind::Bucket(bucket), Algorithm::Gcra { burst }) => {
+                Kind::Bucket(bucket.under(quota, burst, now_us))
+            }
+            (Kind::Counter(counter), Algorithm::SlidingCounter) => {
+                Kind::Counter(counter.under(quota, now_us))
+            }
+            (Kind::Fixed(fixed), Algorithm::FixedWindow) => Kind::Fixed(fixed.under(quota, now_us)),
+            _ => return algorithm.start(quota),
+        })
+    }
+
+    /// The algorithm's letter and numbers, as scripts take them.
+    pub(crate) fn terms(&self) -> (&'static str, [u64; 4]) {
+        match &self.0 {
+            Kind::Ring(ring) => ("R", ring.terms()),
+            Kind::Log(log) => ("L", log.terms()),
+            Kind::Bucket(bucket) => ("G", bucket.terms()),
+            Kind::Counter(counter) => ("C", counter.terms()),
+            Kind::Fixed(fixed) => ("F", fixed.terms()),
         }
     }
 }

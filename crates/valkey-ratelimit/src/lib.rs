@@ -16,6 +16,7 @@
 
 mod algorithm;
 mod quota;
+mod scripts;
 
 pub use self::algorithm::{Algorithm, Answer, Ask, Mark, State};
 pub use self::quota::{InvalidQuota, Quota};

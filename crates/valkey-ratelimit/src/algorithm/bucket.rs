@@ -4,6 +4,9 @@ use super::ticks::Ticks;
 use super::{Answer, Ask, Mark};
 use crate::quota::Quota;
 
+/// A full bucket drains within a hundred years: later instants are not exact in a script.
+const LONGEST_US: u64 = 100 * 366 * 86_400_000_000;
+
 /// A bucket that every charge fills and time drains.
 ///
 /// One unit of cost is `unit` drops, and every tick drains `drain` of them, so that a window drains the limit, without any
@@ -22,7 +25,8 @@ pub(super) struct Bucket {
 
 impl Bucket {
     pub(super) fn new(quota: Quota, burst: u64) -> Self {
-        let burst = burst.clamp(1, Quota::MAX_LIMIT);
+        let longest = u128::from(quota.limit()) * u128::from(LONGEST_US) / u128::from(quota.window_us());
+        let burst = burst.min(Quota::MAX_LIMIT).min(longest as u64).max(1);
         let reduced = |window: u64| {
             let common = gcd(window, quota.limit());
             (window / common, quota.limit() / common)
@@ -61,6 +65,27 @@ impl Bucket {
         let back = amount.saturating_mul(self.unit).saturating_sub(drained).min(self.level) / self.unit;
         self.level -= back * self.unit;
         back
+    }
+
+    /// What a script needs to know: burst, unit, drain, microseconds of a tick.
+    pub(super) fn terms(&self) -> [u64; 4] {
+        [self.capacity / self.unit, self.unit, self.drain, self.ticks.us()]
+    }
+
+    /// As full under another quota; what drained until now was drained by this one.
+    pub(super) fn under(&self, quota: Quota, burst: u64, now: u64) -> Self {
+        let mut old = self.clone();
+        old.leak(now);
+        let mut new = Self::new(quota, burst);
+        // In the arithmetic of the script. What that rounds off is less than a drop in 2^53.
+        let level = if old.unit == new.unit {
+            old.level
+        } else {
+            (old.level as f64 / old.unit as f64 * new.unit as f64).ceil() as u64
+        };
+        new.level = level.min(new.capacity);
+        new.at = new.ticks.instant(now);
+        new
     }
 
     fn leak(&mut self, now: u64) {

@@ -56,6 +56,21 @@ impl Counter {
         back
     }
 
+    /// What a script needs to know: limit, window in ticks, microseconds of a tick.
+    pub(super) fn terms(&self) -> [u64; 4] {
+        [self.limit, self.window, self.ticks.us(), 0]
+    }
+
+    /// All that was charged counts as of now: not for longer than under this quota, nor for less than under the new one.
+    pub(super) fn under(&self, quota: Quota, now: u64) -> Self {
+        let new = Self::new(quota);
+        if (new.window, new.ticks) == (self.window, self.ticks) {
+            return Self { limit: new.limit, ..self.clone() };
+        }
+        let current = (self.previous + self.current).min(u64::from(u32::MAX));
+        Self { number: new.ticks.instant(now) / new.window, current, ..new }
+    }
+
     /// Goes on to the window of `now`, and says how far into it that is.
     fn turn(&mut self, now: u64) -> u64 {
         let tick = self.ticks.instant(now);

@@ -43,6 +43,18 @@ impl Fixed {
         back
     }
 
+    /// What a script needs to know: limit and window.
+    pub(super) fn terms(&self) -> [u64; 4] {
+        [self.limit, self.window, 0, 0]
+    }
+
+    /// What was charged stands in the current window of the new quota.
+    pub(super) fn under(&self, quota: Quota, now: u64) -> Self {
+        let new = Self::new(quota);
+        let number = if new.window == self.window { self.number } else { now / new.window };
+        Self { number, count: self.count, ..new }
+    }
+
     fn turn(&mut self, now: u64) {
         let number = now / self.window;
         // Back into an earlier window: what is charged goes on counting, there.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::{Answer, Ask, Mark};
 use crate::quota::Quota;
 
-/// The instants of all charges within the window, the oldest first.
+/// The instants of all charges that may still count, the oldest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Log {
     limit: u64,
@@ -19,31 +19,32 @@ impl Log {
     }
 
     pub(super) fn ask(&mut self, now: u64, ask: Ask) -> Answer {
-        self.trim(now);
-        let granted = ask.fit(self.limit.saturating_sub(self.count()));
-        let charge = granted * ask.cost;
-        // A clock that stepped back: charges ahead of it stay where they are, and go on counting.
-        let place = self.charges.partition_point(|&at| at <= now);
-        for _ in 0..charge {
-            self.charges.insert(place, now);
+        let granted = ask.fit(self.limit.saturating_sub(self.count(now)));
+        if granted > 0 {
+            self.charges.drain(..self.expired(now));
+            // A clock that stepped back: charges ahead of it stay where they are, and go on counting.
+            let place = self.charges.partition_point(|&at| at <= now);
+            for _ in 0..granted * ask.cost {
+                self.charges.insert(place, now);
+            }
         }
-        let missing = (self.count() + ask.cost).saturating_sub(self.limit);
+        let missing = (self.count(now) + ask.cost).saturating_sub(self.limit) as usize;
         Answer {
             granted,
-            remaining: self.limit.saturating_sub(self.count()),
+            remaining: self.limit.saturating_sub(self.count(now)),
             next_after: match missing {
                 _ if ask.cost > self.limit => Answer::NEVER,
                 0 => 0,
                 // The last of those that have to go.
-                _ => self.charges[missing as usize - 1] + self.window - now,
+                _ => self.charges[self.expired(now) + missing - 1] + self.window - now,
             },
-            reset_after: self.charges.back().map_or(0, |last| last + self.window - now),
+            reset_after: self.charges.back().map_or(0, |last| (last + self.window).saturating_sub(now)),
             mark: Mark(now),
         }
     }
 
     pub(super) fn give_back(&mut self, now: u64, Mark(charged): Mark, amount: u64) -> u64 {
-        self.trim(now);
+        self.charges.drain(..self.expired(now));
         let first = self.charges.partition_point(|&at| at < charged);
         let found = self.charges.range(first..).take_while(|&&at| at == charged).count() as u64;
         let back = found.min(amount);
@@ -51,12 +52,22 @@ impl Log {
         back
     }
 
-    fn count(&self) -> u64 {
-        self.charges.len() as u64
+    /// What a script needs to know: limit and window.
+    pub(super) fn terms(&self) -> [u64; 4] {
+        [self.limit, self.window, 0, 0]
     }
 
-    fn trim(&mut self, now: u64) {
-        let gone = self.charges.partition_point(|&at| at + self.window <= now);
-        self.charges.drain(..gone);
+    /// The same charges under another quota.
+    pub(super) fn under(&self, quota: Quota) -> Self {
+        Self { charges: self.charges.clone(), ..Self::new(quota) }
+    }
+
+    fn count(&self, now: u64) -> u64 {
+        (self.charges.len() - self.expired(now)) as u64
+    }
+
+    /// How many have left the window.
+    fn expired(&self, now: u64) -> usize {
+        self.charges.partition_point(|&at| at + self.window <= now)
     }
 }

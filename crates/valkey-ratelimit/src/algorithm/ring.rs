@@ -59,6 +59,34 @@ impl Ring {
         back
     }
 
+    /// What a script needs to know: limit, width, bytes of a count.
+    pub(super) fn terms(&self) -> [u64; 4] {
+        [self.limit, self.width, self.count_bytes(), 0]
+    }
+
+    /// The same charges under another quota, each where it would stand had it come as late as it can have.
+    pub(super) fn under(&self, quota: Quota, now: u64) -> Self {
+        let mut new = Self::new(quota);
+        if (new.width, new.count_bytes()) == (self.width, self.count_bytes()) {
+            return Self { limit: new.limit, ..self.clone() };
+        }
+        new.newest = now / new.width;
+        for (cell, &charged) in self.cells.iter().enumerate().filter(|(_, charged)| **charged > 0) {
+            let number = self.newest + cell as u64 + 1 - CELLS as u64;
+            let moved = (((number + 1) * self.width - 1) / new.width).min(new.newest);
+            if let Some(cell) = (CELLS - 1).checked_sub((new.newest - moved) as usize) {
+                let before = new.cells[cell];
+                new.cells[cell] = (before + charged).min((1 << (8 * new.count_bytes())) - 1);
+                new.total += new.cells[cell] - before;
+            }
+        }
+        new
+    }
+
+    fn count_bytes(&self) -> u64 {
+        if self.limit <= u64::from(u16::MAX) { 2 } else { 4 }
+    }
+
     /// Lets go of what is no longer within the window.
     fn turn(&mut self, now: u64) {
         let current = now / self.width;

@@ -18,6 +18,10 @@ impl Ticks {
         Self { us: us as u64 }
     }
 
+    pub(super) fn us(self) -> u64 {
+        self.us
+    }
+
     /// A length, rounded up.
     pub(super) fn length(self, us: u64) -> u64 {
         us.div_ceil(self.us)

@@ -1,0 +1,106 @@
+//! The scripts of this crate: what goes into them, and what their answers mean.
+
+#[cfg(test)]
+mod tests;
+
+use bytes::{Buf, Bytes};
+use valkey_connection::{Arg, Error, Reply, Script, ScriptCall};
+
+use crate::algorithm::{Algorithm, Answer, Ask, Mark};
+use crate::quota::Quota;
+
+static CHECK: Script = Script::new("check", include_str!("../lua/check.lua"));
+
+/// One call of `check.lua` asks for no more; the script refuses more.
+pub(crate) const MAX_ITEMS: usize = 64;
+
+/// What to ask of one key.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    pub(crate) key: Bytes,
+    pub(crate) algorithm: Algorithm,
+    pub(crate) quota: Quota,
+    pub(crate) ask: Ask,
+    /// Whether it is granted only together with the item before.
+    pub(crate) follows: bool,
+    /// Whether its refusal is in nobody's way.
+    pub(crate) shadow: bool,
+}
+
+/// What became of all items of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Checked {
+    pub(crate) now_us: u64,
+    /// One an item; `None`: the key holds something else.
+    pub(crate) answers: Vec<Option<Answer>>,
+}
+
+/// An answer that is none of ours.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BadAnswer {
+    #[error(transparent)]
+    Reply(#[from] Error),
+    #[error("{found} bytes where {wanted} answer so many items")]
+    Length { found: usize, wanted: usize },
+}
+
+/// The call for at most [`MAX_ITEMS`] items. `nonce` is in no other call.
+pub(crate) fn check(items: &[Item], nonce: &Bytes) -> ScriptCall {
+    CHECK.call().keys(items.iter().map(|item| &item.key)).args(arguments(items, nonce, None))
+}
+
+/// `now_us` is for tests; else it is the server's clock.
+fn arguments(items: &[Item], nonce: &Bytes, now_us: Option<u64>) -> Vec<Arg> {
+    let mut quotas: Vec<(Algorithm, Quota)> = Vec::new();
+    let numbers: Vec<usize> = items
+        .iter()
+        .map(|item| {
+            let wanted = (item.algorithm, item.quota);
+            quotas.iter().position(|known| *known == wanted).unwrap_or_else(|| {
+                quotas.push(wanted);
+                quotas.len() - 1
+            }) + 1
+        })
+        .collect();
+    let clock = now_us.map_or_else(|| Arg::from_static(""), Arg::from);
+    let mut arguments = vec![clock, Arg::from(nonce), Arg::from(quotas.len())];
+    for (algorithm, quota) in quotas {
+        let (letter, numbers) = algorithm.start(quota).terms();
+        arguments.push(Arg::from_static(letter));
+        arguments.extend(numbers.map(Arg::from));
+    }
+    for (item, number) in items.iter().zip(numbers) {
+        let flags = match (item.follows, item.shadow) {
+            (false, false) => "",
+            (true, false) => "+",
+            (false, true) => "s",
+            (true, true) => "+s",
+        };
+        let Ask { cost, times } = item.ask;
+        arguments.extend([Arg::from(number), Arg::from(cost), Arg::from(times), Arg::from_static(flags)]);
+    }
+    arguments
+}
+
+/// Reads the answer to a call of so many items.
+pub(crate) fn checked(reply: Reply, items: usize) -> Result<Checked, BadAnswer> {
+    const ITEM: usize = 4 + 4 + 8 + 8 + 8;
+    let mut bytes = reply.into_bytes()?;
+    let (found, wanted) = (bytes.len(), 8 + items * ITEM);
+    if found != wanted {
+        return Err(BadAnswer::Length { found, wanted });
+    }
+    let now_us = bytes.get_i64_le().unsigned_abs();
+    let answers = (0..items).map(|_| {
+        let (granted, remaining) = (bytes.get_i32_le(), bytes.get_u32_le());
+        let (next_after, reset_after, mark) = (bytes.get_i64_le(), bytes.get_i64_le(), bytes.get_i64_le());
+        u64::try_from(granted).ok().map(|granted| Answer {
+            granted,
+            remaining: u64::from(remaining),
+            next_after: u64::try_from(next_after).unwrap_or(Answer::NEVER),
+            reset_after: reset_after.unsigned_abs(),
+            mark: Mark(mark.unsigned_abs()),
+        })
+    });
+    Ok(Checked { now_us, answers: answers.collect() })
+}
