@@ -1,5 +1,5 @@
 #!lua
--- transition  requests to limits -> granted and charged, or not; all items of a group or none of it
+-- transition  requests to limits -> granted and charged, or not, all items of a group or none of it; and charges given back
 --
 -- KEYS  one per item: where the state of its subject under its limit is kept. A key may stand in several groups.
 -- ARGV  1 now in Unix microseconds ('' = the clock of this server; a time is for tests)
@@ -15,17 +15,19 @@
 --         what one request costs, at least 1
 --         how many requests, the same for all items of a group; 0 = only look
 --         '' | '+' (of the group of the item before) | 's' (a shadow: never in the way of others) | '+s'
+--         or, to give back: the number of the quota; the mark of the charge, for L `<text of that call>:<mark>`; how much; 'b'
 -- Returns one string: the time as <i8, then per item <i4 granted, <I4 remaining, <i8 next_after, <i8 reset_after, <i8 mark.
---         granted = -1: the key holds something else; nothing of its group was done.
+--         granted = how many of the requests, or how much was given back; -1: the key holds something else; nothing of its group was done.
 --         next_after = us until one more of this cost is granted if nobody comes, 0 = now, -1 = it costs more than there is.
 --         reset_after = us until the state is as new. mark = where the charge stands, for giving it back.
 -- Keeps - sliding_window and sliding_log: no stretch of time as long as the window holds more than the limit, by the clock
 --         of this server. gcra: none holds more than burst + limit. (src/algorithm has each as a model, with the reasons.)
 --       - a group is charged whole or not at all; a shadow is charged as far as it has room.
 --       - what is refused writes nothing.
+--       - only what still counts where it was charged is given back: what has left the window made room already.
 --       - every key that is written expires when it says nothing more.
 --       - a key of another type, or with other content, is left alone.
---       - all keys are read, and all arguments understood, before the first write.
+--       - all arguments are understood before the first write, and what may hold something else is read before it is written.
 
 local PARTS, MAX_ITEMS, QUOTA, ITEM, CHUNK = 60, 64, 5, 4, 256
 
@@ -136,6 +138,25 @@ local function leaves(state, at)
   return (number + PARTS + 1) * state.quota.b - now
 end
 
+function ring.give_back(state, mark, amount)
+  local age = state.newest - mark
+  if age < 0 or age > PARTS then
+    return 0
+  end
+  local entries, size, count = state.entries, state.quota.c + 1, COUNT[state.quota.c]
+  for at = 1, #entries, size do
+    if byte(entries, at) == mark % 256 then
+      local charged = unpack_bytes(count, entries, at + 1)
+      local back = min(charged, amount)
+      local left = charged > back and char(mark % 256) .. pack(count, charged - back) or ''
+      state.entries = sub(entries, 1, at - 1) .. left .. sub(entries, at + size)
+      state.total = state.total - back
+      return back
+    end
+  end
+  return 0
+end
+
 function ring.next_after(state, cost)
   local missing = state.total + cost - state.quota.a
   if missing <= 0 then
@@ -196,6 +217,15 @@ function bucket.charge(state, amount)
   state.level = state.level + amount * state.quota.b
 end
 
+-- What drained since may have been the charge itself.
+function bucket.give_back(state, mark, amount)
+  local unit = state.quota.b
+  local left = amount * unit - max(0, state.at - mark) * state.quota.c
+  local back = max(0, floor(min(left, state.level) / unit))
+  state.level = state.level - back * unit
+  return back
+end
+
 local function drained_after(state, drops)
   if drops <= 0 then
     return 0
@@ -254,6 +284,15 @@ end
 
 function counter.charge(state, amount)
   state.current = state.current + amount
+end
+
+function counter.give_back(state, mark, amount)
+  local which = mark == state.number and 'current' or mark == state.number - 1 and 'previous'
+  local back = which and min(state[which], amount) or 0
+  if back > 0 then
+    state[which] = state[which] - back
+  end
+  return back
 end
 
 -- How far into a window the share of the one before has shrunk to what leaves so much.
@@ -317,6 +356,12 @@ function fixed.charge(state, amount)
   state.count = state.count + amount
 end
 
+function fixed.give_back(state, mark, amount)
+  local back = mark == state.number and min(state.count, amount) or 0
+  state.count = state.count - back
+  return back
+end
+
 local function until_end(state)
   return (state.number + 1) * state.quota.b - now
 end
@@ -359,7 +404,26 @@ function log.room(state)
 end
 
 function log.charge(state, amount)
+  state.first = state.added + 1
   state.added = state.added + amount
+end
+
+-- Removes the members of a charge that are still within the window.
+function log.give_back(state, mark, amount)
+  local text, first = string.match(mark, '^(.*):(%d+)$')
+  if not text then
+    return 0
+  end
+  local back = 0
+  for unit = tonumber(first), first + min(amount, state.quota.a) - 1 do
+    local member = text .. ':' .. unit
+    local score = redis.call('ZSCORE', state.key, member)
+    if score and tonumber(score) > tonumber(state.gone) then
+      back = back + redis.call('ZREM', state.key, member)
+    end
+  end
+  state.kept = state.kept - back
+  return back
 end
 
 local function kept_at(state, rank)
@@ -388,8 +452,8 @@ function log.reset_after(state)
   return units > 0 and unit_leaves(state, units) or 0
 end
 
-function log.mark()
-  return now
+function log.mark(state)
+  return state.first or 0
 end
 
 -- === the call ===
@@ -437,12 +501,14 @@ for i = 1, items do
   local base = first_item + (i - 1) * ITEM
   local quota, cost, times = quotas[tonumber(ARGV[base])], tonumber(ARGV[base + 1]), tonumber(ARGV[base + 2])
   local flags = ARGV[base + 3]
-  if not quota or not cost or cost < 1 or not times or times < 0 then
+  local returns = flags == 'b'
+  if not quota or not times or times < 0 or not (returns or cost and cost >= 1) then
     return malformed('item ' .. i)
   end
   asked[i] = {
-    key = KEYS[i], quota = quota, cost = cost, times = times,
+    key = KEYS[i], quota = quota, cost = returns and 1 or cost, times = times,
     follows = flags == '+' or flags == '+s', shadow = flags == 's' or flags == '+s',
+    returned = returns and (quota.kind == log and ARGV[base + 1] or cost or -1),
   }
 end
 
@@ -474,13 +540,18 @@ while from <= items do
     if not state then
       parts[i + 1] = pack('<i4I4i8i8i8', -1, 0, 0, 0, 0)
     else
-      local mine = min(granted, item.fits)
-      if mine > 0 then
-        kind.charge(state, mine * item.cost)
-        if not state.dirty then
-          state.dirty = true
-          touched[#touched + 1] = item.key
+      local mine
+      if item.returned then
+        mine = kind.give_back(state, item.returned, item.times)
+      else
+        mine = min(granted, item.fits)
+        if mine > 0 then
+          kind.charge(state, mine * item.cost)
         end
+      end
+      if mine > 0 and not state.dirty then
+        state.dirty = true
+        touched[#touched + 1] = item.key
       end
       local next_after = item.cost > item.quota.a and -1 or kind.next_after(state, item.cost)
       parts[i + 1] = pack('<i4I4i8i8i8', mine, max(0, kind.room(state)), next_after, kind.reset_after(state), kind.mark(state))

@@ -20,11 +20,30 @@ pub(crate) struct Item {
     pub(crate) key: Bytes,
     pub(crate) algorithm: Algorithm,
     pub(crate) quota: Quota,
-    pub(crate) ask: Ask,
-    /// Whether it is granted only together with the item before.
-    pub(crate) follows: bool,
-    /// Whether its refusal is in nobody's way.
-    pub(crate) shadow: bool,
+    pub(crate) want: Want,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Want {
+    Grant {
+        ask: Ask,
+        /// Whether it is granted only together with the item before.
+        follows: bool,
+        /// Whether its refusal is in nobody's way.
+        shadow: bool,
+    },
+    GiveBack {
+        charge: Charge,
+        amount: u64,
+    },
+}
+
+/// Where a charge stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Charge {
+    /// The text of the call that charged it.
+    pub(crate) nonce: Bytes,
+    pub(crate) mark: Mark,
 }
 
 /// What became of all items of a call.
@@ -70,14 +89,26 @@ fn arguments(items: &[Item], nonce: &Bytes, now_us: Option<u64>) -> Vec<Arg> {
         arguments.extend(numbers.map(Arg::from));
     }
     for (item, number) in items.iter().zip(numbers) {
-        let flags = match (item.follows, item.shadow) {
-            (false, false) => "",
-            (true, false) => "+",
-            (false, true) => "s",
-            (true, true) => "+s",
+        let [what, how_much, flags] = match &item.want {
+            Want::Grant { ask: Ask { cost, times }, follows, shadow } => {
+                let flags = match (follows, shadow) {
+                    (false, false) => "",
+                    (true, false) => "+",
+                    (false, true) => "s",
+                    (true, true) => "+s",
+                };
+                [Arg::from(*cost), Arg::from(*times), Arg::from_static(flags)]
+            }
+            Want::GiveBack { charge: Charge { nonce, mark: Mark(mark) }, amount } => {
+                let place = if item.algorithm == Algorithm::SlidingLog {
+                    Arg::from([nonce, &b":"[..], mark.to_string().as_bytes()].concat())
+                } else {
+                    Arg::from(*mark)
+                };
+                [place, Arg::from(*amount), Arg::from_static("b")]
+            }
         };
-        let Ask { cost, times } = item.ask;
-        arguments.extend([Arg::from(number), Arg::from(cost), Arg::from(times), Arg::from_static(flags)]);
+        arguments.extend([Arg::from(number), what, how_much, flags]);
     }
     arguments
 }

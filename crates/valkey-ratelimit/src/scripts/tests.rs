@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -15,6 +16,8 @@ use crate::algorithm::State;
 
 const NOW: u64 = 1_800_000_000_123_457;
 const CASES: u32 = 200;
+/// The mistake that hides best shows in one of some hundred.
+const MUTANT_CASES: u32 = 3_000;
 /// What the script under test adds to the life of each key, since its clock is not that of the server.
 const EXTRA_MS: u64 = 3_600_000;
 
@@ -42,6 +45,8 @@ enum Step {
     WaitForNext,
     ClockBack(u64),
     Requota(usize),
+    /// Of which charge how much.
+    GiveBack(usize, u64),
 }
 
 #[derive(Clone, Debug)]
@@ -93,6 +98,7 @@ fn trace() -> impl Strategy<Value = Trace> {
             3 => Just(Step::WaitForNext),
             1 => (1..200_000_000_u64).prop_map(Step::ClockBack),
             1 => (0..count).prop_map(Step::Requota),
+            2 => (any::<usize>(), 1..80_u64).prop_map(|(which, amount)| Step::GiveBack(which, amount)),
         ];
         (Just(rules), proptest::collection::vec(step, 1..40))
             .prop_map(|(rules, steps)| Trace { rules, steps })
@@ -104,16 +110,24 @@ fn model(states: &mut States, items: &[Item], now: u64) -> Vec<Answer> {
     let mut answers = Vec::new();
     let mut rest = items;
     while !rest.is_empty() {
-        let end = 1 + rest[1..].iter().take_while(|item| item.follows).count();
+        let end = 1 + rest[1..]
+            .iter()
+            .take_while(|item| grant(item).is_some_and(|(_, follows, _)| follows))
+            .count();
         let (group, others) = rest.split_at(end);
         rest = others;
+        let Some((Ask { times, .. }, ..)) = grant(&group[0]) else {
+            answers.push(give_back(states, &group[0], now));
+            continue;
+        };
+        let grants = || group.iter().filter_map(|item| grant(item).map(|grant| (item, grant)));
         let fits: Vec<u64> =
-            group.iter().map(|item| found(states, item, now).ask(now, item.ask).granted).collect();
-        let firm = group.iter().zip(&fits).filter(|(item, _)| !item.shadow).map(|(_, fits)| *fits);
-        let granted = firm.min().unwrap_or(group[0].ask.times);
-        for (item, fits) in group.iter().zip(fits) {
+            grants().map(|(item, (ask, ..))| found(states, item, now).ask(now, ask).granted).collect();
+        let firm = grants().zip(&fits).filter(|((_, (.., shadow)), _)| !shadow).map(|(_, fits)| *fits);
+        let granted = firm.min().unwrap_or(times);
+        for ((item, (ask, ..)), fits) in grants().zip(fits) {
             let mut state = found(states, item, now);
-            let answer = state.ask(now, Ask { times: granted.min(fits), ..item.ask });
+            let answer = state.ask(now, Ask { times: granted.min(fits), ..ask });
             // What is refused, or only looked at, leaves everything as it was.
             if answer.granted > 0 {
                 states.insert(item.key.clone(), (item.quota, state));
@@ -122,6 +136,26 @@ fn model(states: &mut States, items: &[Item], now: u64) -> Vec<Answer> {
         }
     }
     answers
+}
+
+fn give_back(states: &mut States, item: &Item, now: u64) -> Answer {
+    let Want::GiveBack { charge: Charge { mark, .. }, amount } = item.want else {
+        unreachable!("asked before")
+    };
+    let mut state = found(states, item, now);
+    let back = state.give_back(now, mark, amount);
+    let answer = state.ask(now, Ask::peek(1));
+    if back > 0 {
+        states.insert(item.key.clone(), (item.quota, state));
+    }
+    Answer { granted: back, ..answer }
+}
+
+fn grant(item: &Item) -> Option<(Ask, bool, bool)> {
+    match item.want {
+        Want::Grant { ask, follows, shadow } => Some((ask, follows, shadow)),
+        Want::GiveBack { .. } => None,
+    }
 }
 
 type States = HashMap<Bytes, (Quota, State)>;
@@ -135,14 +169,57 @@ fn found(states: &States, item: &Item, now: u64) -> State {
     }
 }
 
+/// A charge of the trace: in the model and on the server.
+struct Charged {
+    rule: usize,
+    quota: Quota,
+    model: Mark,
+    server: Charge,
+    amount: u64,
+}
+
 async fn play(connection: &Connection, source: &str, trace: &Trace) -> Result<(), TestCaseError> {
     let keys: Vec<Bytes> =
         trace.rules.iter().map(|_| Bytes::from(format!("{{limits}}:{}", unique_name("rule")))).collect();
     let mut chosen = vec![0; trace.rules.len()];
-    let (mut states, mut now, mut next) = (HashMap::new(), NOW, 0);
+    let (mut states, mut now, mut next) = (States::new(), NOW, 0);
+    let mut charges: Vec<Charged> = Vec::new();
     for (number, step) in trace.steps.iter().enumerate() {
-        let groups = match step {
-            Step::Check(groups) => groups,
+        let item = |rule: usize, want: Want| Item {
+            key: keys[rule].clone(),
+            algorithm: trace.rules[rule].algorithm,
+            quota: trace.rules[rule].quotas[chosen[rule]],
+            want,
+        };
+        let mut rules = Vec::new();
+        let (items, modelled): (Vec<Item>, Vec<Item>) = match step {
+            Step::Check(groups) => {
+                let members = groups.iter().flat_map(|(members, times)| {
+                    members.iter().enumerate().map(move |(at, member)| (at, *member, *times))
+                });
+                let items: Vec<Item> = members
+                    .map(|(at, (rule, cost, shadow), times)| {
+                        rules.push(rule);
+                        item(rule, Want::Grant { ask: Ask::times(cost, times), follows: at > 0, shadow })
+                    })
+                    .collect();
+                (items.clone(), items)
+            }
+            Step::GiveBack(which, amount) => {
+                if charges.is_empty() {
+                    continue;
+                }
+                let which = *which % charges.len();
+                let Charged { rule, quota, model, server, amount: charged } = charges.swap_remove(which);
+                // What was charged under another quota has another kind of mark.
+                if quota != item(rule, Want::GiveBack { charge: server.clone(), amount: 0 }).quota {
+                    continue;
+                }
+                let amount = charged.min(*amount);
+                let there = Want::GiveBack { charge: server.clone(), amount };
+                let here = Want::GiveBack { charge: Charge { mark: model, ..server }, amount };
+                (vec![item(rule, there)], vec![item(rule, here)])
+            }
             Step::Wait(thousandths) => {
                 now += trace.rules[0].quotas[0].window_us() * thousandths / 1_000;
                 continue;
@@ -160,30 +237,27 @@ async fn play(connection: &Connection, source: &str, trace: &Trace) -> Result<()
                 continue;
             }
         };
-        let items: Vec<Item> = groups
-            .iter()
-            .flat_map(|(members, times)| {
-                members.iter().enumerate().map(move |(at, member)| (at, member, *times))
-            })
-            .map(|(at, &(rule, cost, shadow), times)| Item {
-                key: keys[rule].clone(),
-                algorithm: trace.rules[rule].algorithm,
-                quota: trace.rules[rule].quotas[chosen[rule]],
-                ask: Ask::times(cost, times),
-                follows: at > 0,
-                shadow,
-            })
-            .collect();
-        let expected = model(&mut states, &items, now);
-        let nonce = Bytes::from(number.to_string());
+        let expected = model(&mut states, &modelled, now);
+        let nonce = Bytes::from(format!("call-{number}"));
         let call = Command::new("EVAL").arg(source.to_owned()).arg(items.len());
         let call = call.args(items.iter().map(|item| &item.key)).args(arguments(&items, &nonce, Some(now)));
         let reply = connection.execute(call).await;
         let reply = reply.map_err(|error| TestCaseError::fail(error.to_string()))?;
         let Checked { now_us, answers } = checked(reply, items.len()).unwrap();
         prop_assert_eq!(now_us, now);
-        for ((item, mut expected), answer) in items.iter().zip(expected).zip(answers) {
+        for (at, ((item, mut expected), answer)) in items.iter().zip(expected).zip(answers).enumerate() {
             let mut answer = answer.expect("our own key");
+            if let Some((ask, ..)) = grant(item)
+                && answer.granted > 0
+            {
+                charges.push(Charged {
+                    rule: rules[at],
+                    quota: item.quota,
+                    model: expected.mark,
+                    server: Charge { nonce: nonce.clone(), mark: answer.mark },
+                    amount: answer.granted * ask.cost,
+                });
+            }
             if item.algorithm == Algorithm::SlidingLog {
                 // The script's mark is the number of a member.
                 (expected.mark, answer.mark) = (Mark(0), Mark(0));
@@ -229,13 +303,190 @@ async fn connect() -> Connection {
     Connection::connect(&ConnectionSettings::from_url(&url).unwrap()).await.unwrap()
 }
 
+/// Holds a script against the models on so many random traces.
+fn hold(source: &str, cases: u32, shrinks: u32) -> Result<(), String> {
+    let runtime = runtime();
+    let connection = runtime.block_on(connect());
+    let config = Config { failure_persistence: None, max_shrink_iters: shrinks, ..Config::with_cases(cases) };
+    let outcome =
+        TestRunner::new(config).run(&trace(), |trace| runtime.block_on(play(&connection, source, &trace)));
+    outcome.map_err(|error| error.to_string())
+}
+
 #[test]
 fn the_script_does_what_the_models_do() {
-    let (runtime, source) = (runtime(), check_that_keeps());
-    let connection = runtime.block_on(connect());
-    let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(CASES) });
-    let outcome = runner.run(&trace(), |trace| runtime.block_on(play(&connection, &source, &trace)));
-    if let Err(error) = outcome {
-        panic!("{}", error.to_string().chars().take(4_000).collect::<String>());
+    if let Err(error) = hold(&check_that_keeps(), CASES, 10_000) {
+        panic!("{}", error.chars().take(4_000).collect::<String>());
     }
+}
+
+/// What is wrong, what stands there, what stands there instead.
+type Mutant = (&'static str, &'static str, &'static str);
+
+const MUTANTS: &[Mutant] = &[
+    (
+        "one more than the limit",
+        "return state.quota.a - state.total\n",
+        "return state.quota.a - state.total + 1\n",
+    ),
+    (
+        "a sub-window too few",
+        "local PARTS, MAX_ITEMS, QUOTA, ITEM, CHUNK = 60",
+        "local PARTS, MAX_ITEMS, QUOTA, ITEM, CHUNK = 59",
+    ),
+    (
+        "what left the ring goes on counting",
+        "total = total - unpack_bytes(COUNT[bytes], entries, first + 1)",
+        "total = total",
+    ),
+    ("a long pause forgets nothing", "first, total = #entries + 1, 0", "first = #entries + 1"),
+    (
+        "the clock steps back and makes older",
+        "char((byte(entries, at) - shift) % 256)",
+        "char(byte(entries, at))",
+    ),
+    (
+        "a charge in the same sub-window replaces the one before",
+        "amount = amount + unpack_bytes(count, entries, last + 1)",
+        "",
+    ),
+    ("a charge is not in the total", "state.total = state.total + amount\n", ""),
+    (
+        "another window forgets",
+        "entries, total, newest = reshaped(quota, old_bytes, old_width, newest, entries)",
+        "entries, total = '', 0",
+    ),
+    (
+        "moved to the beginning of where it was",
+        "floor(((number + 1) * width - 1) / quota.b)",
+        "floor(number * width / quota.b)",
+    ),
+    (
+        "moved into the future",
+        "min(floor(((number + 1) * width - 1) / quota.b), current)",
+        "floor(((number + 1) * width - 1) / quota.b)",
+    ),
+    (
+        "two sub-windows become one, the last",
+        "counts[#counts] = min(counts[#counts] + count, most)",
+        "counts[#counts] = count",
+    ),
+    (
+        "waiting for one too few",
+        "    missing = missing - unpack_bytes(count, entries, at + 1)\n    if missing <= 0",
+        "    missing = missing - unpack_bytes(count, entries, at + 1)\n    if missing <= 1",
+    ),
+    ("given back though it left", "if age < 0 or age > PARTS then", "if age < 0 then"),
+    ("more given back than charged", "local back = min(charged, amount)", "local back = amount"),
+    ("given back and still in the total", "      state.total = state.total - back\n", ""),
+    ("a bucket that never leaks", "level = max(0, level - max(0, floor(now / us) - at) * drain)", ""),
+    (
+        "a clock that steps back fills the bucket",
+        "max(0, floor(now / us) - at) * drain",
+        "(floor(now / us) - at) * drain",
+    ),
+    ("another quota empties the bucket", "level = ceil(level / unit * quota.b)", "level = 0"),
+    ("a bucket above its brim", "state.level = min(level, capacity)", "state.level = level"),
+    (
+        "room is rounded up",
+        "return floor((state.capacity - state.level) / state.quota.b)",
+        "return ceil((state.capacity - state.level) / state.quota.b)",
+    ),
+    ("waiting is rounded down", "ceil(drops / state.quota.c)", "floor(drops / state.quota.c)"),
+    (
+        "drained and given back",
+        "local left = amount * unit - max(0, state.at - mark) * state.quota.c",
+        "local left = amount * unit",
+    ),
+    (
+        "the window before counts whole",
+        "state.previous * (window - state.elapsed)",
+        "state.previous * window",
+    ),
+    ("the window before is forgotten", "    state.previous = current\n", ""),
+    ("two windows later it still counts", "elseif number == was + 1 then", "else"),
+    (
+        "given back to the wrong window",
+        "mark == state.number - 1 and 'previous'",
+        "mark == state.number - 1 and 'current'",
+    ),
+    (
+        "a new window does not begin anew",
+        "if window ~= quota.b or state.number <= number then",
+        "if true then",
+    ),
+    (
+        "a fixed window gives back what is over",
+        "mark == state.number and min(state.count, amount) or 0",
+        "min(state.count, amount)",
+    ),
+    (
+        "the log counts what has left",
+        "local count = redis.pcall('ZCOUNT', key, '(' .. gone, '+inf')",
+        "local count = redis.pcall('ZCOUNT', key, '-inf', '+inf')",
+    ),
+    (
+        "the log counts one less than a window",
+        "'ZCOUNT', key, '(' .. gone, '+inf'",
+        "'ZCOUNT', key, gone, '+inf'",
+    ),
+    (
+        "members of two calls are one",
+        "members[#members + 1] = nonce .. ':' .. unit",
+        "members[#members + 1] = 'x:' .. unit",
+    ),
+    ("members of one call are one", "nonce .. ':' .. unit", "nonce"),
+    (
+        "the log gives back what has left",
+        "if score and tonumber(score) > tonumber(state.gone) then",
+        "if score then",
+    ),
+    (
+        "what comes after a step back is ranked last",
+        "at = rank <= past + state.added and now or kept_at(state, rank - state.added)",
+        "at = now",
+    ),
+    (
+        "a group is charged in part",
+        "local granted = asked[from].times\n",
+        "local granted = asked[from].times\n  to = from\n",
+    ),
+    ("a shadow is in the way", "if not item.shadow then", "if true then"),
+    ("a shadow is charged beyond its room", "mine = min(granted, item.fits)", "mine = granted"),
+    (
+        "what is refused is charged",
+        "if mine > 0 then\n          kind.charge",
+        "if true then\n          kind.charge",
+    ),
+    ("a second look at a key does not see the first", "    states[key] = state\n  end\n", "  end\n"),
+    (
+        "a key that stays for ever",
+        "'PX', 3600000 + max(1, ceil(kind.reset_after(state) / 1000))",
+        "'KEEPTTL'",
+    ),
+];
+
+#[test]
+fn each_mistake_is_found() {
+    const WORKERS: usize = 4;
+    let (source, hidden) = (check_that_keeps(), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for worker in 0..WORKERS {
+            let (source, hidden) = (&source, &hidden);
+            scope.spawn(move || {
+                for (what, right, wrong) in MUTANTS.iter().skip(worker).step_by(WORKERS) {
+                    assert_eq!(
+                        source.matches(right).count(),
+                        1,
+                        "{what}: `{right}` does not stand there once"
+                    );
+                    if hold(&source.replace(right, wrong), MUTANT_CASES, 0).is_ok() {
+                        hidden.lock().unwrap().push(*what);
+                    }
+                }
+            });
+        }
+    });
+    let hidden = hidden.into_inner().unwrap();
+    assert!(hidden.is_empty(), "nobody found: {hidden:#?}");
 }
