@@ -161,6 +161,7 @@ impl State {
     /// The same charges under another quota of the same algorithm; of another algorithm it is a fresh state.
     ///
     /// Nothing is forgotten that would count under the new quota, and nobody waits for longer than its window.
+    #[must_use]
     pub fn under(&self, algorithm: Algorithm, quota: Quota, now_us: u64) -> Self {
         Self(match (&self.0, algorithm) {
             (Kind::Ring(ring), Algorithm::SlidingWindow) => Kind::Ring(Box::new(ring.under(quota, now_us))),

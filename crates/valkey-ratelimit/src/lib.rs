@@ -1,11 +1,22 @@
 //! One shared rate limit for many nodes.
 //!
-//! What stands so far is the arithmetic: each [`Algorithm`] as a pure state machine over integers, with the clock as an
-//! argument. The scripts that keep the same states in Valkey are tested against these.
+//! ```text
+//!  check(rule, subject, cost) ─► Combiner ─► check.lua: many keys a call ─► Decision::Allowed(ticket) | Denied(retry_after)
+//!                                                 │
+//!             Algorithm: the same states as pure models, which the script is held against
+//! ```
+//!
+//! # What is promised
+//!
+//! - [`Algorithm::SlidingWindow`] and [`Algorithm::SlidingLog`] never admit more than the limit in any trailing window, by the
+//!   clock of the primary, however many nodes ask. The others state what they admit at worst: [`Algorithm::worst`].
+//! - A refusal is a [`Decision`]; that the store could not be asked is a [`LimitError`]. Neither is ever the other.
+//! - Several limits are asked [at once](Limiter::check_all), and all are charged or none.
 //!
 //! ```
 //! use valkey_ratelimit::{Algorithm, Ask, Quota};
 //!
+//! // The arithmetic alone, without a store: the clock is an argument.
 //! let quota: Quota = "100/1m".parse()?;
 //! let mut window = Algorithm::SlidingWindow.start(quota);
 //! let answer = window.ask(0, Ask::times(1, 120));
@@ -15,8 +26,19 @@
 //! ```
 
 mod algorithm;
+mod combiner;
+mod decision;
+mod error;
+mod limiter;
 mod quota;
+mod rule;
 mod scripts;
+mod subject;
 
 pub use self::algorithm::{Algorithm, Answer, Ask, Mark, State};
+pub use self::decision::{Allowed, Decision, Denied, Standing, Ticket};
+pub use self::error::LimitError;
+pub use self::limiter::{Demand, Limiter};
 pub use self::quota::{InvalidQuota, Quota};
+pub use self::rule::{InvalidRuleName, PREFIX, Rule, RuleName};
+pub use self::subject::Subject;

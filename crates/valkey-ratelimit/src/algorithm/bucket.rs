@@ -78,6 +78,7 @@ impl Bucket {
         old.leak(now);
         let mut new = Self::new(quota, burst);
         // In the arithmetic of the script. What that rounds off is less than a drop in 2^53.
+        #[expect(clippy::cast_sign_loss, reason = "levels are not negative")]
         let level = if old.unit == new.unit {
             old.level
         } else {

@@ -84,7 +84,7 @@ impl Ring {
     }
 
     fn count_bytes(&self) -> u64 {
-        if self.limit <= u64::from(u16::MAX) { 2 } else { 4 }
+        if u16::try_from(self.limit).is_ok() { 2 } else { 4 }
     }
 
     /// Lets go of what is no longer within the window.

@@ -36,10 +36,13 @@ struct Rule {
     quotas: Vec<Quota>,
 }
 
+/// Rule, cost, and whether it is a shadow.
+type Member = (usize, u64, bool);
+
 #[derive(Clone, Debug)]
 enum Step {
-    /// Groups of (rule, cost, shadow), and how many times.
-    Check(Vec<(Vec<(usize, u64, bool)>, u64)>),
+    /// Groups, and how many times.
+    Check(Vec<(Vec<Member>, u64)>),
     /// Thousandths of the first rule's window.
     Wait(u64),
     WaitForNext,
@@ -210,12 +213,12 @@ async fn play(connection: &Connection, source: &str, trace: &Trace) -> Result<()
                     continue;
                 }
                 let which = *which % charges.len();
-                let Charged { rule, quota, model, server, amount: charged } = charges.swap_remove(which);
+                let Charged { rule, quota, model, server, amount: most } = charges.swap_remove(which);
                 // What was charged under another quota has another kind of mark.
                 if quota != item(rule, Want::GiveBack { charge: server.clone(), amount: 0 }).quota {
                     continue;
                 }
-                let amount = charged.min(*amount);
+                let amount = most.min(*amount);
                 let there = Want::GiveBack { charge: server.clone(), amount };
                 let here = Want::GiveBack { charge: Charge { mark: model, ..server }, amount };
                 (vec![item(rule, there)], vec![item(rule, here)])
@@ -288,7 +291,7 @@ async fn expiry_is_right(
     // It may have been written at an earlier time of the trace, under another quota; never for less than what it says now.
     let slack = 5_000;
     prop_assert!(
-        left as u64 + slack >= EXTRA_MS + reset_ms.min(1),
+        left.cast_unsigned() + slack >= EXTRA_MS + reset_ms.min(1),
         "{key:?} expires too soon: {left}, {reset_ms}"
     );
     Ok(())

@@ -1,0 +1,84 @@
+//! Why a limit could not be asked.
+
+use valkey_connection::Error;
+
+use crate::rule::RuleName;
+use crate::scripts::BadAnswer;
+
+/// Why there is no decision. Never that the limit is reached: that is a [`Decision`](crate::Decision).
+#[non_exhaustive]
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LimitError {
+    /// No request of this cost can ever be allowed.
+    #[error(
+        "rule {rule}: a request that costs {cost} is never allowed, the limit is {limit}: raise the limit, or ask for less"
+    )]
+    CostAboveLimit {
+        /// The rule.
+        rule: RuleName,
+        /// What the request costs.
+        cost: u64,
+        /// What there is at most.
+        limit: u64,
+    },
+    /// Several limits that cannot be asked together.
+    #[error("rule {rule} and those asked with it: at most {most}, and each of them once")]
+    Demands {
+        /// The first of them.
+        rule: RuleName,
+        /// How many there can be.
+        most: usize,
+    },
+    /// Somebody else keeps something else under the key.
+    #[error(
+        "rule {rule}: key `{key}` holds something else: rename the rule, give it another prefix, or remove the key"
+    )]
+    ForeignKey {
+        /// The rule.
+        rule: RuleName,
+        /// The key.
+        key: String,
+    },
+    /// The store could not be asked, or did not answer. Whether the request was charged is unknown.
+    #[error("rule {rule}: {source}")]
+    Unavailable {
+        /// The rule.
+        rule: RuleName,
+        /// What the connection says.
+        source: Error,
+    },
+    /// The answer is none of the script's.
+    #[error("rule {rule}: the store's answer makes no sense: {reason}")]
+    BadAnswer {
+        /// The rule.
+        rule: RuleName,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl LimitError {
+    pub(crate) fn of(rule: &RuleName, error: &Failed) -> Self {
+        let rule = rule.clone();
+        match error {
+            Failed::Store(source) => Self::Unavailable { rule, source: source.clone() },
+            Failed::Answer(reason) => Self::BadAnswer { rule, reason: reason.clone() },
+        }
+    }
+}
+
+/// Why a call came to nothing, for all who waited for it.
+#[derive(Clone, Debug)]
+pub(crate) enum Failed {
+    Store(Error),
+    Answer(String),
+}
+
+impl From<BadAnswer> for Failed {
+    fn from(error: BadAnswer) -> Self {
+        match error {
+            BadAnswer::Reply(error) => Self::Store(error),
+            length @ BadAnswer::Length { .. } => Self::Answer(length.to_string()),
+        }
+    }
+}

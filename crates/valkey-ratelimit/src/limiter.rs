@@ -1,0 +1,224 @@
+//! Asks limits in Valkey.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use valkey_connection::{Command, Connection};
+
+use crate::algorithm::{Algorithm, Answer, Ask};
+use crate::combiner::{Combiner, Got, Wanted};
+use crate::decision::{Allowed, Decision, Denied, Standing, Ticket};
+use crate::error::{Failed, LimitError};
+use crate::rule::Rule;
+use crate::scripts::{Item, MAX_ITEMS, Want};
+use crate::subject::Subject;
+
+/// Asks limits that all who use the same Valkey share. Cloning is cheap.
+///
+/// Exact by the clock of the primary: whoever asks, from wherever, a rule admits what its [`Algorithm`] states and no more.
+/// Checks of one process that happen at the same time travel together.
+///
+/// ```no_run
+/// use valkey_connection::{Connection, ConnectionSettings};
+/// use valkey_ratelimit::{Decision, Limiter, Rule, Subject};
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let limiter = Limiter::new(Connection::connect(&ConnectionSettings::default()).await?);
+/// let rule = Rule::new("logins".parse()?, "5/1m".parse()?);
+/// match limiter.check(&rule, &Subject::text("ada"), 1).await? {
+///     Decision::Allowed(allowed) => println!("{} left", allowed.remaining),
+///     Decision::Denied(denied) => println!("again in {:?}", denied.retry_after),
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Limiter {
+    connection: Connection,
+    combiner: Arc<Combiner>,
+}
+
+/// One limit among several that are asked together.
+#[derive(Clone, Debug)]
+pub struct Demand<'a> {
+    rule: &'a Rule,
+    subject: &'a Subject,
+    cost: u64,
+    shadow: bool,
+}
+
+impl Limiter {
+    /// Over a connection, which may be shared with anything else.
+    pub fn new(connection: Connection) -> Self {
+        Self { combiner: Combiner::new(connection.clone()), connection }
+    }
+
+    /// Charges a request that costs so much, if there is room.
+    ///
+    /// # Errors
+    /// [`LimitError`]. After [`LimitError::Unavailable`] it may have been charged.
+    ///
+    /// # Cancel safety
+    /// A check that is dropped may have been charged.
+    pub async fn check(&self, rule: &Rule, subject: &Subject, cost: u64) -> Result<Decision, LimitError> {
+        let cost = cost.max(1);
+        let key = rule.key_bytes(subject);
+        let wanted = Wanted { key, algorithm: rule.algorithm(), quota: rule.quota(), cost };
+        match self.combiner.ask(wanted).await.map_err(|failed| LimitError::of(rule.name(), &failed))? {
+            Got::Granted { answer, charge } => Ok(allowed(&answer, Ticket { charge, amount: cost })),
+            Got::Refused(answer) => refused(rule, cost, &answer),
+            Got::Foreign => Err(foreign(rule, subject)),
+        }
+    }
+
+    /// Charges all of several limits, or none: one decision for each, all of them allowed or each as it stands. A
+    /// [shadow](Demand::shadow) is charged as far as it has room, and is in nobody's way.
+    ///
+    /// In a cluster all have to be of one subject, or the server refuses; and sorted sets ([`Algorithm::SlidingLog`]) cannot be
+    /// asked together with others there.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check); also when one limit is named twice, or more than 64.
+    ///
+    /// # Cancel safety
+    /// As [`check`](Self::check).
+    pub async fn check_all(&self, demands: &[Demand<'_>]) -> Result<Vec<Decision>, LimitError> {
+        let Some(first) = demands.first() else { return Ok(Vec::new()) };
+        let name = first.rule.name();
+        let items: Vec<Item> = demands.iter().enumerate().map(|(at, demand)| demand.item(at > 0)).collect();
+        let twice =
+            items.iter().enumerate().any(|(at, item)| items[..at].iter().any(|other| other.key == item.key));
+        if twice || items.len() > MAX_ITEMS {
+            return Err(LimitError::Demands { rule: name.clone(), most: MAX_ITEMS });
+        }
+        let called = self.combiner.call(&items).await;
+        let (nonce, answers) = called.map_err(|failed| LimitError::of(name, &failed))?;
+        let decisions = demands.iter().zip(answers).map(|(demand, answer)| {
+            let Some(answer) = answer else { return Err(foreign(demand.rule, demand.subject)) };
+            if answer.granted == 0 {
+                return refused(demand.rule, demand.cost, &answer);
+            }
+            let charge = crate::scripts::Charge { nonce: nonce.clone(), mark: answer.mark };
+            Ok(allowed(&answer, Ticket { charge, amount: demand.cost }))
+        });
+        decisions.collect()
+    }
+
+    /// How a limit stands, charging nothing.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub async fn peek(&self, rule: &Rule, subject: &Subject, cost: u64) -> Result<Standing, LimitError> {
+        let cost = cost.max(1);
+        let want = Want::Grant { ask: Ask::peek(cost), follows: false, shadow: false };
+        let answer = self.one(rule, subject, want).await?;
+        if answer.next_after == Answer::NEVER {
+            return Err(above(rule, cost));
+        }
+        Ok(Standing {
+            remaining: answer.remaining,
+            retry_after: Duration::from_micros(answer.next_after),
+            reset_after: Duration::from_micros(answer.reset_after),
+        })
+    }
+
+    /// Gives back so much of what was charged, at most all of it, and says how much came back: what has left the window
+    /// meanwhile made room already.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check); then it may have been given back.
+    ///
+    /// # Cancel safety
+    /// A refund that is dropped may have been done.
+    pub async fn refund(
+        &self,
+        rule: &Rule,
+        subject: &Subject,
+        ticket: Ticket,
+        amount: u64,
+    ) -> Result<u64, LimitError> {
+        let Ticket { charge, amount: charged } = ticket;
+        let want = Want::GiveBack { charge, amount: amount.min(charged) };
+        Ok(self.one(rule, subject, want).await?.granted)
+    }
+
+    /// Forgets all that a subject was charged; says whether there was anything.
+    ///
+    /// # Errors
+    /// [`LimitError::Unavailable`].
+    pub async fn reset(&self, rule: &Rule, subject: &Subject) -> Result<bool, LimitError> {
+        let reply = self.connection.execute(Command::new("UNLINK").key(rule.key_bytes(subject))).await;
+        let removed = reply.and_then(|reply| reply.as_int());
+        removed.map(|count| count > 0).map_err(|error| LimitError::of(rule.name(), &Failed::Store(error)))
+    }
+
+    async fn one(&self, rule: &Rule, subject: &Subject, want: Want) -> Result<Answer, LimitError> {
+        let item =
+            Item { key: rule.key_bytes(subject), algorithm: rule.algorithm(), quota: rule.quota(), want };
+        let called = self.combiner.call(&[item]).await;
+        let (_, answers) = called.map_err(|failed| LimitError::of(rule.name(), &failed))?;
+        answers.into_iter().next().flatten().ok_or_else(|| foreign(rule, subject))
+    }
+}
+
+impl<'a> Demand<'a> {
+    /// Of a request that costs 1.
+    pub fn new(rule: &'a Rule, subject: &'a Subject) -> Self {
+        Self { rule, subject, cost: 1, shadow: false }
+    }
+
+    /// Of one that costs so much.
+    #[must_use]
+    pub fn cost(mut self, cost: u64) -> Self {
+        self.cost = cost.max(1);
+        self
+    }
+
+    /// Only to see what it would do: its refusal stops nothing.
+    #[must_use]
+    pub fn shadow(mut self) -> Self {
+        self.shadow = true;
+        self
+    }
+
+    fn item(&self, follows: bool) -> Item {
+        let Self { rule, subject, cost, shadow } = *self;
+        let want = Want::Grant { ask: Ask::one(cost), follows, shadow };
+        Item { key: rule.key_bytes(subject), algorithm: rule.algorithm(), quota: rule.quota(), want }
+    }
+}
+
+fn allowed(answer: &Answer, ticket: Ticket) -> Decision {
+    let reset_after = Duration::from_micros(answer.reset_after);
+    Decision::Allowed(Allowed { remaining: answer.remaining, reset_after, ticket })
+}
+
+fn refused(rule: &Rule, cost: u64, answer: &Answer) -> Result<Decision, LimitError> {
+    if answer.next_after == Answer::NEVER {
+        return Err(above(rule, cost));
+    }
+    Ok(Decision::Denied(Denied {
+        remaining: answer.remaining,
+        retry_after: Duration::from_micros(answer.next_after),
+        reset_after: Duration::from_micros(answer.reset_after),
+    }))
+}
+
+fn above(rule: &Rule, cost: u64) -> LimitError {
+    let limit = match rule.algorithm() {
+        Algorithm::Gcra { burst } => burst,
+        _ => rule.quota().limit(),
+    };
+    LimitError::CostAboveLimit { rule: rule.name().clone(), cost, limit }
+}
+
+fn foreign(rule: &Rule, subject: &Subject) -> LimitError {
+    LimitError::ForeignKey { rule: rule.name().clone(), key: rule.key(subject) }
+}
+
+impl fmt::Debug for Limiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limiter").finish_non_exhaustive()
+    }
+}
