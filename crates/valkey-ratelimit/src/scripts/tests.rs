@@ -22,7 +22,7 @@ const MUTANT_CASES: u32 = 3_000;
 const EXTRA_MS: u64 = 3_600_000;
 
 fn check_that_keeps() -> String {
-    let source = include_str!("../../lua/check.lua");
+    let source = CHECK.source();
     let lengthened = source.replace("'PX', max(1,", "'PX', 3600000 + max(1,");
     let lengthened = lengthened.replace("'PEXPIRE', key, ceil", "'PEXPIRE', key, 3600000 + ceil");
     assert_eq!(lengthened.len(), source.len() + 2 * "3600000 + ".len());
