@@ -19,7 +19,7 @@ use valkey_envelope::QueueName;
 use valkey_receiver::{Delivery, Outcome, Receiver, ReceiverHandle, SettleError};
 
 use self::pen::Pen;
-use crate::{context::Context, exit::Exit, failure::Failure, stop::Stop};
+use crate::{context::Context, exit::Exit, failure::Failure, stop::Stop, text::counted};
 
 const EXAMPLES: &str = "\
 Without --exec every message is printed as a line of JSON and acked once it is written. With --exec a shell runs CMD for \
@@ -182,7 +182,8 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     if served.unsettled > 0 || drained.uncertain > 0 {
         let count = served.unsettled.max(drained.uncertain);
         return Err(Failure::Partial(format!(
-            "{count} messages could not be settled; they will be delivered again"
+            "of {} nobody knows whether it is settled: what is not, comes again",
+            counted(count, "message")
         )));
     }
     Ok(Exit::Ok)
