@@ -33,6 +33,7 @@ struct Outcome {
 /// Runs them one after the other, and fails if a test failed on any.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let images = chosen(&setup::engines()?, &args.engine)?;
+    setup::clock::get();
     let logs = workspace::target().join("engines");
     std::fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
     let mut outcomes = Vec::new();
