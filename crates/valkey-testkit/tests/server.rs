@@ -63,7 +63,7 @@ async fn an_error_of_the_server_is_an_error_of_cli() {
 
 #[tokio::test]
 async fn data_survives_a_kill_with_an_append_only_file_and_the_address_stays() {
-    let server = TestServer::builder().append_only(true).start().await.unwrap();
+    let server = TestServer::builder().append_only(true).config("appendfsync", "no").start().await.unwrap();
     let address = server.address();
     server.cli(&["LPUSH", "q", "one"]).await.unwrap();
     let mut client = Client::connect(&address).await;
