@@ -64,6 +64,13 @@ async fn a_server_that_is_back_is_tried_at_once() {
     until_open(&connection).await;
     server.restart().await.unwrap();
     until_sent(&connection, "killed").await;
+}
+
+// Not the server of the test above: one that has just come back has tries of growing pauses, however it fails next.
+#[tokio::test]
+async fn a_server_that_stood_still_is_tried_at_once() {
+    let server = TestServer::start().await.unwrap();
+    let connection = Connection::connect(&plain(&server.url())).await.unwrap();
     server.pause().await.unwrap();
     until_open(&connection).await;
     // The watchdog has to have noticed.
