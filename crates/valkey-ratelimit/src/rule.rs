@@ -101,7 +101,7 @@ impl Rule {
     }
 }
 
-/// FNV-1a with 64 bits, mixed as MurmurHash3 ends: the same on every node, and neighbours among addresses are spread.
+/// FNV-1a with 64 bits, mixed as `MurmurHash3` ends: the same on every node, and neighbours among addresses are spread.
 fn bucket(subject: &Subject) -> u64 {
     let hash = subject.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
