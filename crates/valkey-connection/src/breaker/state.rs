@@ -114,7 +114,9 @@ impl Machine {
     /// pauses. A closed one changes nothing, except that calls which fail from now on do not keep it open for long: those
     /// of the time before fail late, and a server that has just started is not ready at once.
     pub(super) fn back(&mut self, now: Instant) {
+        // One whose time is over is tried anyway, and costs none of the later cuts.
         if let State::Open { until } = self.state
+            && until > now
             && !self.back
         {
             self.state = State::Open { until: until.min(self.cut(now)) };
@@ -338,6 +340,18 @@ mod tests {
         assert_eq!(machine.state(now), BreakerState::Closed);
         fail(&mut machine, now, 4);
         assert_eq!(machine.acquire(now).unwrap_err(), POLICY.timeout, "it answered well in between");
+    }
+
+    #[test]
+    fn a_store_that_is_back_when_it_is_tried_anyway_is_not_waited_for_longer_later() {
+        let opened_at = Instant::now();
+        let mut machine = opened(opened_at);
+        let now = opened_at + POLICY.timeout;
+        machine.back(now);
+        fail(&mut machine, now, 1);
+        assert_eq!(machine.acquire(now).unwrap_err(), FIRST_PAUSE);
+        fail(&mut machine, now + FIRST_PAUSE, 1);
+        assert_eq!(machine.acquire(now + FIRST_PAUSE).unwrap_err(), FIRST_PAUSE);
     }
 
     #[test]
