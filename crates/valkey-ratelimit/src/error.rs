@@ -1,5 +1,7 @@
 //! Why a limit could not be asked.
 
+use std::time::Duration;
+
 use valkey_connection::Error;
 
 use crate::rule::RuleName;
@@ -39,7 +41,21 @@ pub enum LimitError {
         /// The key.
         key: String,
     },
-    /// The store could not be asked, or did not answer. Whether the request was charged is unknown.
+    /// The store does not answer, and was not asked: nothing was charged. It took no round trip.
+    #[error("rule {rule}: the store is away, and was not asked; see Limiter::health")]
+    Away {
+        /// The rule.
+        rule: RuleName,
+    },
+    /// The store did not answer in time. Whether the request was charged is unknown.
+    #[error("rule {rule}: no answer within {} ms; it may have been charged", deadline.as_millis())]
+    Late {
+        /// The rule.
+        rule: RuleName,
+        /// How long was waited.
+        deadline: Duration,
+    },
+    /// The store could not be asked, or refused. Whether the request was charged is unknown.
     #[error("rule {rule}: {source}")]
     Unavailable {
         /// The rule.
@@ -62,6 +78,7 @@ impl LimitError {
         let rule = rule.clone();
         match error {
             Failed::Store(source) => Self::Unavailable { rule, source: source.clone() },
+            Failed::Late(deadline) => Self::Late { rule, deadline: *deadline },
             Failed::Answer(reason) => Self::BadAnswer { rule, reason: reason.clone() },
         }
     }
@@ -71,7 +88,19 @@ impl LimitError {
 #[derive(Clone, Debug)]
 pub(crate) enum Failed {
     Store(Error),
+    Late(Duration),
     Answer(String),
+}
+
+impl Failed {
+    /// Whether it speaks of how the store does, rather than of what was asked.
+    pub(crate) fn is_of_the_store(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_store_failure(),
+            Self::Late(_) => true,
+            Self::Answer(_) => false,
+        }
+    }
 }
 
 impl From<BadAnswer> for Failed {

@@ -11,6 +11,7 @@
 //! - [`Algorithm::SlidingWindow`] and [`Algorithm::SlidingLog`] never admit more than the limit in any trailing window, by the
 //!   clock of the primary, however many nodes ask. The others state what they admit at worst: [`Algorithm::worst`].
 //! - A refusal is a [`Decision`]; that the store could not be asked is a [`LimitError`]. Neither is ever the other.
+//! - A call ends within its deadline; while the store is away it ends at once, with [`LimitError::Away`].
 //! - Several limits are asked [at once](Limiter::check_all), and all are charged or none.
 //!
 //! ```
@@ -30,6 +31,7 @@ mod combiner;
 mod decision;
 mod error;
 mod limiter;
+mod outage;
 mod quota;
 mod rule;
 mod scripts;
@@ -39,6 +41,7 @@ pub use self::algorithm::{Algorithm, Answer, Ask, Mark, State};
 pub use self::decision::{Allowed, Decision, Denied, Standing, Ticket};
 pub use self::error::LimitError;
 pub use self::limiter::{Demand, Limiter};
+pub use self::outage::Health;
 pub use self::quota::{InvalidQuota, Quota};
 pub use self::rule::{InvalidRuleName, PREFIX, Rule, RuleName};
 pub use self::subject::Subject;

@@ -1,8 +1,8 @@
 //! Asks limits in Valkey.
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use valkey_connection::{Command, Connection};
 
@@ -10,6 +10,7 @@ use crate::algorithm::{Algorithm, Answer, Ask};
 use crate::combiner::{Combiner, Got, Wanted};
 use crate::decision::{Allowed, Decision, Denied, Standing, Ticket};
 use crate::error::{Failed, LimitError};
+use crate::outage::{Health, Machine, Outcome, Route, Turn};
 use crate::rule::Rule;
 use crate::scripts::{Item, MAX_ITEMS, Want};
 use crate::subject::Subject;
@@ -18,6 +19,10 @@ use crate::subject::Subject;
 ///
 /// Exact by the clock of the primary: whoever asks, from wherever, a rule admits what its [`Algorithm`] states and no more.
 /// Checks of one process that happen at the same time travel together.
+///
+/// No call waits longer than the [deadline](Self::with_deadline). After five failures in a row, or when half of the calls of a
+/// second fail, the store is taken to be away, and calls end at once with [`LimitError::Away`]: what to do then is for the caller
+/// to say. One call at a time finds out whether it is back, and then a growing share of them goes to it.
 ///
 /// ```no_run
 /// use valkey_connection::{Connection, ConnectionSettings};
@@ -37,7 +42,12 @@ use crate::subject::Subject;
 pub struct Limiter {
     connection: Connection,
     combiner: Arc<Combiner>,
+    outage: Arc<Mutex<Machine>>,
+    deadline: Duration,
 }
+
+/// How long a call waits unless said otherwise.
+const DEADLINE: Duration = Duration::from_millis(100);
 
 /// One limit among several that are asked together.
 #[derive(Clone, Debug)]
@@ -51,7 +61,21 @@ pub struct Demand<'a> {
 impl Limiter {
     /// Over a connection, which may be shared with anything else.
     pub fn new(connection: Connection) -> Self {
-        Self { combiner: Combiner::new(connection.clone()), connection }
+        let outage = Arc::new(Mutex::new(Machine::new(DEADLINE, Instant::now())));
+        Self { combiner: Combiner::new(connection.clone()), connection, outage, deadline: DEADLINE }
+    }
+
+    /// How long a call waits for the store at most; 100 ms unless said otherwise. It begins to count what fails anew.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.outage = Arc::new(Mutex::new(Machine::new(deadline, Instant::now())));
+        self.deadline = deadline;
+        self
+    }
+
+    /// How the store does, as this process sees it.
+    pub fn health(&self) -> Health {
+        self.outage().health()
     }
 
     /// Charges a request that costs so much, if there is room.
@@ -65,7 +89,7 @@ impl Limiter {
         let cost = cost.max(1);
         let key = rule.key_bytes(subject);
         let wanted = Wanted { key, algorithm: rule.algorithm(), quota: rule.quota(), cost };
-        match self.combiner.ask(wanted).await.map_err(|failed| LimitError::of(rule.name(), &failed))? {
+        match self.in_time(rule, self.combiner.ask(wanted)).await? {
             Got::Granted { answer, charge } => Ok(allowed(&answer, Ticket { charge, amount: cost })),
             Got::Refused(answer) => refused(rule, cost, &answer),
             Got::Foreign => Err(foreign(rule, subject)),
@@ -92,8 +116,7 @@ impl Limiter {
         if twice || items.len() > MAX_ITEMS {
             return Err(LimitError::Demands { rule: name.clone(), most: MAX_ITEMS });
         }
-        let called = self.combiner.call(&items).await;
-        let (nonce, answers) = called.map_err(|failed| LimitError::of(name, &failed))?;
+        let (nonce, answers) = self.in_time(first.rule, self.combiner.call(&items)).await?;
         let decisions = demands.iter().zip(answers).map(|(demand, answer)| {
             let Some(answer) = answer else { return Err(foreign(demand.rule, demand.subject)) };
             if answer.granted == 0 {
@@ -148,17 +171,68 @@ impl Limiter {
     /// # Errors
     /// [`LimitError::Unavailable`].
     pub async fn reset(&self, rule: &Rule, subject: &Subject) -> Result<bool, LimitError> {
-        let reply = self.connection.execute(Command::new("UNLINK").key(rule.key_bytes(subject))).await;
-        let removed = reply.and_then(|reply| reply.as_int());
-        removed.map(|count| count > 0).map_err(|error| LimitError::of(rule.name(), &Failed::Store(error)))
+        let call = async {
+            let reply = self.connection.execute(Command::new("UNLINK").key(rule.key_bytes(subject))).await;
+            reply.and_then(|reply| reply.as_int()).map_err(Failed::Store)
+        };
+        Ok(self.in_time(rule, call).await? > 0)
+    }
+
+    /// Asks the store, unless it is away, and for no longer than the deadline.
+    async fn in_time<T>(
+        &self,
+        rule: &Rule,
+        call: impl Future<Output = Result<T, Failed>>,
+    ) -> Result<T, LimitError> {
+        let begun = Instant::now();
+        let route = self.outage().route(begun, rand::random());
+        let Route::Store(turn) = route else { return Err(LimitError::Away { rule: rule.name().clone() }) };
+        // Whoever drops this future tells nothing of the store, but frees the place of a probe.
+        let turn = Pending { outage: &self.outage, turn: Some(turn) };
+        let answer =
+            tokio::time::timeout(self.deadline, call).await.unwrap_or(Err(Failed::Late(self.deadline)));
+        turn.settle(&answer, begun.elapsed());
+        answer.map_err(|failed| LimitError::of(rule.name(), &failed))
+    }
+
+    fn outage(&self) -> MutexGuard<'_, Machine> {
+        lock(&self.outage)
     }
 
     async fn one(&self, rule: &Rule, subject: &Subject, want: Want) -> Result<Answer, LimitError> {
         let item =
             Item { key: rule.key_bytes(subject), algorithm: rule.algorithm(), quota: rule.quota(), want };
-        let called = self.combiner.call(&[item]).await;
-        let (_, answers) = called.map_err(|failed| LimitError::of(rule.name(), &failed))?;
+        let (_, answers) = self.in_time(rule, self.combiner.call(&[item])).await?;
         answers.into_iter().next().flatten().ok_or_else(|| foreign(rule, subject))
+    }
+}
+
+fn lock(outage: &Mutex<Machine>) -> MutexGuard<'_, Machine> {
+    outage.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A question that is under way.
+struct Pending<'a> {
+    outage: &'a Mutex<Machine>,
+    turn: Option<Turn>,
+}
+
+impl Pending<'_> {
+    fn settle<T>(mut self, answer: &Result<T, Failed>, took: Duration) {
+        let Some(turn) = self.turn.take() else { return };
+        let outcome = match answer {
+            Err(failed) if failed.is_of_the_store() => Outcome::Failed,
+            _ => Outcome::Answered { took },
+        };
+        lock(self.outage).settle(&turn, outcome, Instant::now(), rand::random());
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if let Some(turn) = self.turn.take() {
+            lock(self.outage).give_up(&turn);
+        }
     }
 }
 
