@@ -18,7 +18,12 @@ const ALL: [Algorithm; 5] = [
 
 async fn limiter() -> Limiter {
     let settings = ConnectionSettings::from_url(&TestServer::shared().await.url()).unwrap();
-    Limiter::new(Connection::connect(&settings).await.unwrap())
+    patient(Connection::connect(&settings).await.unwrap())
+}
+
+/// No test here is about how fast a server answers.
+fn patient(connection: Connection) -> Limiter {
+    Limiter::new(connection).with_deadline(Duration::from_secs(10))
 }
 
 /// A rule that nobody else has. Its window is so long that no test sees its end.
@@ -191,8 +196,8 @@ async fn in_a_cluster_each_call_goes_to_one_node() {
     let settings = ConnectionSettings::from_url(&cluster.urls()[0])
         .unwrap()
         .mode(valkey_connection::Mode::Cluster)
-        .read_timeout(Duration::from_secs(5));
-    let limiter = Limiter::new(Connection::connect(&settings).await.unwrap());
+        .read_timeout(Duration::from_secs(10));
+    let limiter = patient(Connection::connect(&settings).await.unwrap());
     for algorithm in [Algorithm::SlidingWindow, Algorithm::SlidingLog] {
         let rule = rule("2/10day", algorithm);
         let mut tasks = JoinSet::new();
