@@ -19,9 +19,10 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long it may take to stop once told to.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// Runs the server until standard input ends, which happens however we end: by Ctrl-C, by a kill, or well.
-const TETHER: &str =
-    r#"valkey-server "$@" >/dev/null & server=$!; cat >/dev/null; kill "$server"; wait "$server""#;
+/// Runs the server until standard input ends, which happens however we end: by Ctrl-C, by a kill, or well. In an image of
+/// Redis it has Redis's name.
+const TETHER: &str = r#"program=$(command -v valkey-server || command -v redis-server)
+"$program" "$@" >/dev/null & server=$!; cat >/dev/null; kill "$server"; wait "$server""#;
 
 /// A running server; dropped, it is gone.
 #[derive(Debug)]
