@@ -123,8 +123,9 @@ impl Combiner {
     fn take_or_leave(&self, tag: &Bytes) -> Option<Vec<(Wanted, Vec<Waiting>)>> {
         let mut lines = self.lines();
         let line = lines.get_mut(tag)?;
-        if !line.order.is_empty() {
-            return Some(line.take());
+        let taken = line.take();
+        if !taken.is_empty() {
+            return Some(taken);
         }
         line.calls -= 1;
         if line.calls == 0 {
@@ -208,15 +209,61 @@ fn deal(wanted: &Wanted, waiting: Vec<Waiting>, answer: Option<Answer>, nonce: &
 }
 
 impl Line {
+    /// What comes next. Who has given up waiting is not asked for: after an outage nobody is charged for what was decided
+    /// long ago.
     fn take(&mut self) -> Vec<(Wanted, Vec<Waiting>)> {
-        let count = self.order.len().min(MAX_KEYS);
-        let taken = self.order.drain(..count);
-        taken.filter_map(|wanted| self.waiting.remove(&wanted).map(|waiting| (wanted, waiting))).collect()
+        let mut taken = Vec::new();
+        while taken.len() < MAX_KEYS {
+            let Some(wanted) = self.order.pop_front() else { break };
+            let mut waiting = self.waiting.remove(&wanted).unwrap_or_default();
+            waiting.retain(|one| !one.is_closed());
+            if !waiting.is_empty() {
+                taken.push((wanted, waiting));
+            }
+        }
+        taken
     }
 }
 
 impl Nonces {
     fn next(&self) -> Bytes {
         Bytes::from(format!("{}-{:x}", self.process, self.next.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_given_up_is_not_asked_for() {
+        let mut line = Line::default();
+        let mut receivers = Vec::new();
+        for number in 0..100_u64 {
+            let wanted = Wanted {
+                key: Bytes::from(format!("k{}", number % 50)),
+                algorithm: Algorithm::SlidingWindow,
+                quota: "1/1m".parse().expect("a quota"),
+                cost: 1,
+            };
+            let (answer, answered) = oneshot::channel();
+            let waiting = line.waiting.entry(wanted.clone()).or_default();
+            waiting.push(answer);
+            if waiting.len() == 1 {
+                line.order.push_back(wanted);
+            }
+            // Of the first ten keys nobody waits any more.
+            if number >= 60 || (10..50).contains(&number) {
+                receivers.push(answered);
+            }
+        }
+        let counts = |taken: &[(Wanted, Vec<Waiting>)]| -> Vec<usize> {
+            taken.iter().map(|(_, waiting)| waiting.len()).collect()
+        };
+        let first = line.take();
+        assert_eq!(first[0].0.key, "k10");
+        assert_eq!(counts(&first), [2; MAX_KEYS]);
+        assert_eq!(counts(&line.take()), [2; 8]);
+        assert!(line.take().is_empty() && line.waiting.is_empty());
     }
 }
