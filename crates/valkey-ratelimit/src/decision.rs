@@ -23,9 +23,21 @@ pub struct Allowed {
     pub(crate) ticket: Ticket,
 }
 
+/// Who decided.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// The store, asked for this request.
+    Store,
+    /// This process, which remembers that the store refuses.
+    Memory,
+}
+
 /// A request that has to wait or give up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denied {
+    /// Who decided.
+    pub source: Source,
     /// How much is left of the limit: less than the request costs.
     pub remaining: u64,
     /// After how long there will be room, if nobody else comes.
@@ -56,6 +68,14 @@ impl Decision {
     /// Whether the request may go on.
     pub fn is_allowed(&self) -> bool {
         matches!(self, Self::Allowed(_))
+    }
+
+    /// Who decided.
+    pub fn source(&self) -> Source {
+        match self {
+            Self::Allowed(_) => Source::Store,
+            Self::Denied(Denied { source, .. }) => *source,
+        }
     }
 
     /// How much is left of the limit.

@@ -11,6 +11,8 @@
 //! - [`Algorithm::SlidingWindow`] and [`Algorithm::SlidingLog`] never admit more than the limit in any trailing window, by the
 //!   clock of the primary, however many nodes ask. The others state what they admit at worst: [`Algorithm::worst`].
 //! - A refusal is a [`Decision`]; that the store could not be asked is a [`LimitError`]. Neither is ever the other.
+//! - Whoever is refused costs no round trip until there may be room again, and nobody is refused so whom the store would
+//!   admit, unless something was given back meanwhile: that is seen a tenth of the window later at most, or 5 s.
 //! - A call ends within its deadline; while the store is away it ends at once, with [`LimitError::Away`].
 //! - Several limits are asked [at once](Limiter::check_all), and all are charged or none.
 //!
@@ -29,6 +31,7 @@
 mod algorithm;
 mod combiner;
 mod decision;
+mod denials;
 mod error;
 mod limiter;
 mod outage;
@@ -38,7 +41,7 @@ mod scripts;
 mod subject;
 
 pub use self::algorithm::{Algorithm, Answer, Ask, Mark, State};
-pub use self::decision::{Allowed, Decision, Denied, Standing, Ticket};
+pub use self::decision::{Allowed, Decision, Denied, Source, Standing, Ticket};
 pub use self::error::LimitError;
 pub use self::limiter::{Demand, Limiter};
 pub use self::outage::Health;

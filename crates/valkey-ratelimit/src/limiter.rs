@@ -8,7 +8,8 @@ use valkey_connection::{Command, Connection};
 
 use crate::algorithm::{Algorithm, Answer, Ask};
 use crate::combiner::{Combiner, Got, Wanted};
-use crate::decision::{Allowed, Decision, Denied, Standing, Ticket};
+use crate::decision::{Allowed, Decision, Denied, Source, Standing, Ticket};
+use crate::denials::{Denials, Limit};
 use crate::error::{Failed, LimitError};
 use crate::outage::{Health, Machine, Outcome, Route, Turn};
 use crate::rule::Rule;
@@ -42,6 +43,7 @@ use crate::subject::Subject;
 pub struct Limiter {
     connection: Connection,
     combiner: Arc<Combiner>,
+    denials: Arc<Denials>,
     outage: Arc<Mutex<Machine>>,
     deadline: Duration,
 }
@@ -62,7 +64,8 @@ impl Limiter {
     /// Over a connection, which may be shared with anything else.
     pub fn new(connection: Connection) -> Self {
         let outage = Arc::new(Mutex::new(Machine::new(DEADLINE, Instant::now())));
-        Self { combiner: Combiner::new(connection.clone()), connection, outage, deadline: DEADLINE }
+        let combiner = Combiner::new(connection.clone());
+        Self { combiner, connection, denials: Arc::default(), outage, deadline: DEADLINE }
     }
 
     /// How long a call waits for the store at most; 100 ms unless said otherwise. It begins to count what fails anew.
@@ -87,11 +90,21 @@ impl Limiter {
     /// A check that is dropped may have been charged.
     pub async fn check(&self, rule: &Rule, subject: &Subject, cost: u64) -> Result<Decision, LimitError> {
         let cost = cost.max(1);
-        let key = rule.key_bytes(subject);
-        let wanted = Wanted { key, algorithm: rule.algorithm(), quota: rule.quota(), cost };
-        match self.in_time(rule, self.combiner.ask(wanted)).await? {
-            Got::Granted { answer, charge } => Ok(allowed(&answer, Ticket { charge, amount: cost })),
-            Got::Refused(answer) => refused(rule, cost, &answer),
+        let limit = limit(rule, subject);
+        let asked = Instant::now();
+        if let Some(answer) = self.denials.of(&limit, cost, asked) {
+            return refused(rule, cost, &answer, Source::Memory);
+        }
+        let Limit { key, algorithm, quota } = limit.clone();
+        match self.in_time(rule, self.combiner.ask(Wanted { key, algorithm, quota, cost })).await? {
+            Got::Granted { answer, charge } => {
+                self.denials.note(limit, cost, &answer, asked);
+                Ok(allowed(&answer, Ticket { charge, amount: cost }))
+            }
+            Got::Refused(answer) => {
+                self.denials.note(limit, cost, &answer, asked);
+                refused(rule, cost, &answer, Source::Store)
+            }
             Got::Foreign => Err(foreign(rule, subject)),
         }
     }
@@ -120,7 +133,7 @@ impl Limiter {
         let decisions = demands.iter().zip(answers).map(|(demand, answer)| {
             let Some(answer) = answer else { return Err(foreign(demand.rule, demand.subject)) };
             if answer.granted == 0 {
-                return refused(demand.rule, demand.cost, &answer);
+                return refused(demand.rule, demand.cost, &answer, Source::Store);
             }
             let charge = crate::scripts::Charge { nonce: nonce.clone(), mark: answer.mark };
             Ok(allowed(&answer, Ticket { charge, amount: demand.cost }))
@@ -163,7 +176,9 @@ impl Limiter {
     ) -> Result<u64, LimitError> {
         let Ticket { charge, amount: charged } = ticket;
         let want = Want::GiveBack { charge, amount: amount.min(charged) };
-        Ok(self.one(rule, subject, want).await?.granted)
+        let back = self.one(rule, subject, want).await;
+        self.denials.forget(&limit(rule, subject));
+        Ok(back?.granted)
     }
 
     /// Forgets all that a subject was charged; says whether there was anything.
@@ -175,7 +190,9 @@ impl Limiter {
             let reply = self.connection.execute(Command::new("UNLINK").key(rule.key_bytes(subject))).await;
             reply.and_then(|reply| reply.as_int()).map_err(Failed::Store)
         };
-        Ok(self.in_time(rule, call).await? > 0)
+        let removed = self.in_time(rule, call).await;
+        self.denials.forget(&limit(rule, subject));
+        Ok(removed? > 0)
     }
 
     /// Asks the store, unless it is away, and for no longer than the deadline.
@@ -268,11 +285,16 @@ fn allowed(answer: &Answer, ticket: Ticket) -> Decision {
     Decision::Allowed(Allowed { remaining: answer.remaining, reset_after, ticket })
 }
 
-fn refused(rule: &Rule, cost: u64, answer: &Answer) -> Result<Decision, LimitError> {
+fn limit(rule: &Rule, subject: &Subject) -> Limit {
+    Limit { key: rule.key_bytes(subject), algorithm: rule.algorithm(), quota: rule.quota() }
+}
+
+fn refused(rule: &Rule, cost: u64, answer: &Answer, source: Source) -> Result<Decision, LimitError> {
     if answer.next_after == Answer::NEVER {
         return Err(above(rule, cost));
     }
     Ok(Decision::Denied(Denied {
+        source,
         remaining: answer.remaining,
         retry_after: Duration::from_micros(answer.next_after),
         reset_after: Duration::from_micros(answer.reset_after),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use valkey_connection::{Connection, ConnectionSettings};
-use valkey_ratelimit::{Algorithm, Decision, Demand, LimitError, Limiter, Rule, Subject};
-use valkey_testkit::{TestCluster, TestServer, unique_name};
+use valkey_ratelimit::{Algorithm, Decision, Demand, LimitError, Limiter, Rule, Source, Subject};
+use valkey_testkit::{TestCluster, TestServer, eventually, unique_name};
 
 const ALL: [Algorithm; 5] = [
     Algorithm::SlidingWindow,
@@ -73,6 +73,30 @@ async fn many_subjects_at_once_do_not_mix() {
         granted[subject as usize] += u32::from(allowed);
     }
     assert_eq!(granted, [7; 100]);
+}
+
+#[tokio::test]
+async fn whoever_is_refused_costs_no_round_trip_until_there_may_be_room() {
+    let server = TestServer::shared().await;
+    let limiter = limiter().await;
+    let rule = rule("3/1m", Algorithm::SlidingWindow);
+    let subject = Subject::text("ada");
+    for _ in 0..3 {
+        assert!(allowed(&limiter, &rule, &subject, 1).await);
+    }
+    let mut sources = Vec::new();
+    for _ in 0..1_000 {
+        match limiter.check(&rule, &subject, 1).await.unwrap() {
+            Decision::Denied(denied) => sources.push(denied.source),
+            Decision::Allowed(_) => panic!("the window has not passed"),
+        }
+    }
+    let asked = sources.iter().filter(|source| **source == Source::Store).count();
+    // The last grant told already that the next one will be refused; that is believed for 5 s.
+    assert!(asked <= 2, "{asked} of 1,000 went to the store");
+    // What somebody else gives back is seen after a tenth of the window, or 5 s.
+    server.cli(&["DEL", &rule.key(&subject)]).await.unwrap();
+    eventually("room again", async || allowed(&limiter, &rule, &subject, 1).await.then_some(())).await;
 }
 
 #[tokio::test]
