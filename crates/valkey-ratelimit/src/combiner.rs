@@ -18,8 +18,7 @@ use valkey_connection::{Connection, Mode};
 
 use crate::algorithm::{Algorithm, Answer, Ask};
 use crate::error::Failed;
-use crate::quota::Quota;
-use crate::scripts::{self, Charge, Item, Want};
+use crate::scripts::{self, Charge, Item, Limit, Want};
 
 /// One call asks for no more keys: beyond that the server does nothing else for too long.
 const MAX_KEYS: usize = 32;
@@ -29,9 +28,7 @@ const CALLS: usize = 2;
 /// One of several equal requests to a key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Wanted {
-    pub(crate) key: Bytes,
-    pub(crate) algorithm: Algorithm,
-    pub(crate) quota: Quota,
+    pub(crate) limit: Limit,
     pub(crate) cost: u64,
 }
 
@@ -84,7 +81,7 @@ impl Combiner {
     /// A request that is no longer waited for may be charged all the same.
     pub(crate) async fn ask(self: &Arc<Self>, wanted: Wanted) -> Result<Got, Failed> {
         let (answer, answered) = oneshot::channel();
-        let tag = self.tag(&wanted.key);
+        let tag = self.tag(&wanted.limit.key);
         if self.stand_in_line(&tag, wanted, answer) {
             tokio::spawn(Arc::clone(self).call_until_empty(tag));
         }
@@ -150,10 +147,8 @@ impl Combiner {
     async fn serve(&self, taken: Vec<(Wanted, Vec<Waiting>)>) {
         let items: Vec<Item> = taken
             .iter()
-            .map(|(Wanted { key, algorithm, quota, cost }, waiting)| Item {
-                key: key.clone(),
-                algorithm: *algorithm,
-                quota: *quota,
+            .map(|(Wanted { limit, cost }, waiting)| Item {
+                limit: limit.clone(),
                 want: Want::Grant {
                     ask: Ask::times(*cost, waiting.len() as u64),
                     follows: false,
@@ -194,7 +189,7 @@ fn deal(wanted: &Wanted, waiting: Vec<Waiting>, answer: Option<Answer>, nonce: &
         let got = if granted > 0 {
             granted -= 1;
             let charge = Charge { nonce: nonce.clone(), mark: first };
-            if wanted.algorithm == Algorithm::SlidingLog {
+            if wanted.limit.algorithm == Algorithm::SlidingLog {
                 // Each unit of cost is a member with a number of its own.
                 first.0 += wanted.cost;
             }
@@ -240,12 +235,12 @@ mod tests {
         let mut line = Line::default();
         let mut receivers = Vec::new();
         for number in 0..100_u64 {
-            let wanted = Wanted {
+            let limit = Limit {
                 key: Bytes::from(format!("k{}", number % 50)),
                 algorithm: Algorithm::SlidingWindow,
                 quota: "1/1m".parse().expect("a quota"),
-                cost: 1,
             };
+            let wanted = Wanted { limit, cost: 1 };
             let (answer, answered) = oneshot::channel();
             let waiting = line.waiting.entry(wanted.clone()).or_default();
             waiting.push(answer);
@@ -261,7 +256,7 @@ mod tests {
             taken.iter().map(|(_, waiting)| waiting.len()).collect()
         };
         let first = line.take();
-        assert_eq!(first[0].0.key, "k10");
+        assert_eq!(first[0].0.limit.key, "k10");
         assert_eq!(counts(&first), [2; MAX_KEYS]);
         assert_eq!(counts(&line.take()), [2; 8]);
         assert!(line.take().is_empty() && line.waiting.is_empty());

@@ -8,24 +8,15 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
-use crate::algorithm::{Algorithm, Answer};
+use crate::algorithm::Answer;
 use crate::quota::Quota;
+use crate::scripts::Limit;
 
 /// Keys that are remembered. Beyond them the store is asked.
 const MOST: usize = 100_000;
 
 /// No refusal is repeated for longer.
 const LONGEST: Duration = Duration::from_secs(5);
-
-/// A key under a quota: under another one it may have room.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Limit {
-    pub(crate) key: Bytes,
-    pub(crate) algorithm: Algorithm,
-    pub(crate) quota: Quota,
-}
 
 #[derive(Debug, Default)]
 pub(crate) struct Denials {
@@ -90,10 +81,11 @@ fn staleness(quota: Quota) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::algorithm::Ask;
+    use crate::algorithm::{Algorithm, Ask};
 
     const NOW: u64 = 1_800_000_000_123_457;
 

@@ -74,12 +74,12 @@ pub enum LimitError {
 }
 
 impl LimitError {
-    pub(crate) fn of(rule: &RuleName, error: &Failed) -> Self {
+    pub(crate) fn of(rule: &RuleName, error: Failed) -> Self {
         let rule = rule.clone();
         match error {
-            Failed::Store(source) => Self::Unavailable { rule, source: source.clone() },
-            Failed::Late(deadline) => Self::Late { rule, deadline: *deadline },
-            Failed::Answer(reason) => Self::BadAnswer { rule, reason: reason.clone() },
+            Failed::Store(source) => Self::Unavailable { rule, source },
+            Failed::Late(deadline) => Self::Late { rule, deadline },
+            Failed::Answer(reason) => Self::BadAnswer { rule, reason },
         }
     }
 }

@@ -9,11 +9,11 @@ use valkey_connection::{Command, Connection};
 use crate::algorithm::{Algorithm, Answer, Ask};
 use crate::combiner::{Combiner, Got, Wanted};
 use crate::decision::{Allowed, Decision, Denied, Source, Standing, Ticket};
-use crate::denials::{Denials, Limit};
+use crate::denials::Denials;
 use crate::error::{Failed, LimitError};
 use crate::outage::{Health, Machine, Outcome, Route, Turn};
 use crate::rule::Rule;
-use crate::scripts::{Item, MAX_ITEMS, Want};
+use crate::scripts::{Charge, Item, MAX_ITEMS, Want};
 use crate::subject::Subject;
 
 /// Asks limits that all who use the same Valkey share. Cloning is cheap.
@@ -90,13 +90,13 @@ impl Limiter {
     /// A check that is dropped may have been charged.
     pub async fn check(&self, rule: &Rule, subject: &Subject, cost: u64) -> Result<Decision, LimitError> {
         let cost = cost.max(1);
-        let limit = limit(rule, subject);
+        let limit = rule.limit(subject);
         let asked = Instant::now();
         if let Some(answer) = self.denials.of(&limit, cost, asked) {
             return refused(rule, cost, &answer, Source::Memory);
         }
-        let Limit { key, algorithm, quota } = limit.clone();
-        match self.in_time(rule, self.combiner.ask(Wanted { key, algorithm, quota, cost })).await? {
+        let wanted = Wanted { limit: limit.clone(), cost };
+        match self.in_time(rule, self.combiner.ask(wanted)).await? {
             Got::Granted { answer, charge } => {
                 self.denials.note(limit, cost, &answer, asked);
                 Ok(allowed(&answer, Ticket { charge, amount: cost }))
@@ -124,8 +124,10 @@ impl Limiter {
         let Some(first) = demands.first() else { return Ok(Vec::new()) };
         let name = first.rule.name();
         let items: Vec<Item> = demands.iter().enumerate().map(|(at, demand)| demand.item(at > 0)).collect();
-        let twice =
-            items.iter().enumerate().any(|(at, item)| items[..at].iter().any(|other| other.key == item.key));
+        let twice = items
+            .iter()
+            .enumerate()
+            .any(|(at, item)| items[..at].iter().any(|other| other.limit.key == item.limit.key));
         if twice || items.len() > MAX_ITEMS {
             return Err(LimitError::Demands { rule: name.clone(), most: MAX_ITEMS });
         }
@@ -135,7 +137,7 @@ impl Limiter {
             if answer.granted == 0 {
                 return refused(demand.rule, demand.cost, &answer, Source::Store);
             }
-            let charge = crate::scripts::Charge { nonce: nonce.clone(), mark: answer.mark };
+            let charge = Charge { nonce: nonce.clone(), mark: answer.mark };
             Ok(allowed(&answer, Ticket { charge, amount: demand.cost }))
         });
         decisions.collect()
@@ -177,7 +179,7 @@ impl Limiter {
         let Ticket { charge, amount: charged } = ticket;
         let want = Want::GiveBack { charge, amount: amount.min(charged) };
         let back = self.one(rule, subject, want).await;
-        self.denials.forget(&limit(rule, subject));
+        self.denials.forget(&rule.limit(subject));
         Ok(back?.granted)
     }
 
@@ -186,12 +188,13 @@ impl Limiter {
     /// # Errors
     /// [`LimitError::Unavailable`].
     pub async fn reset(&self, rule: &Rule, subject: &Subject) -> Result<bool, LimitError> {
+        let limit = rule.limit(subject);
         let call = async {
-            let reply = self.connection.execute(Command::new("UNLINK").key(rule.key_bytes(subject))).await;
+            let reply = self.connection.execute(Command::new("UNLINK").key(&limit.key)).await;
             reply.and_then(|reply| reply.as_int()).map_err(Failed::Store)
         };
         let removed = self.in_time(rule, call).await;
-        self.denials.forget(&limit(rule, subject));
+        self.denials.forget(&limit);
         Ok(removed? > 0)
     }
 
@@ -209,7 +212,7 @@ impl Limiter {
         let answer =
             tokio::time::timeout(self.deadline, call).await.unwrap_or(Err(Failed::Late(self.deadline)));
         turn.settle(&answer, begun.elapsed());
-        answer.map_err(|failed| LimitError::of(rule.name(), &failed))
+        answer.map_err(|failed| LimitError::of(rule.name(), failed))
     }
 
     fn outage(&self) -> MutexGuard<'_, Machine> {
@@ -217,8 +220,7 @@ impl Limiter {
     }
 
     async fn one(&self, rule: &Rule, subject: &Subject, want: Want) -> Result<Answer, LimitError> {
-        let item =
-            Item { key: rule.key_bytes(subject), algorithm: rule.algorithm(), quota: rule.quota(), want };
+        let item = Item { limit: rule.limit(subject), want };
         let (_, answers) = self.in_time(rule, self.combiner.call(&[item])).await?;
         answers.into_iter().next().flatten().ok_or_else(|| foreign(rule, subject))
     }
@@ -276,17 +278,13 @@ impl<'a> Demand<'a> {
     fn item(&self, follows: bool) -> Item {
         let Self { rule, subject, cost, shadow } = *self;
         let want = Want::Grant { ask: Ask::one(cost), follows, shadow };
-        Item { key: rule.key_bytes(subject), algorithm: rule.algorithm(), quota: rule.quota(), want }
+        Item { limit: rule.limit(subject), want }
     }
 }
 
 fn allowed(answer: &Answer, ticket: Ticket) -> Decision {
     let reset_after = Duration::from_micros(answer.reset_after);
     Decision::Allowed(Allowed { remaining: answer.remaining, reset_after, ticket })
-}
-
-fn limit(rule: &Rule, subject: &Subject) -> Limit {
-    Limit { key: rule.key_bytes(subject), algorithm: rule.algorithm(), quota: rule.quota() }
 }
 
 fn refused(rule: &Rule, cost: u64, answer: &Answer, source: Source) -> Result<Decision, LimitError> {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::algorithm::Algorithm;
 use crate::quota::Quota;
+use crate::scripts::Limit;
 use crate::subject::Subject;
 
 /// What the keys of all limits begin with, unless said otherwise.
@@ -96,8 +97,8 @@ impl Rule {
         format!("{prefix}{{{}}}:{name}:{subject}", bucket(subject))
     }
 
-    pub(crate) fn key_bytes(&self, subject: &Subject) -> Bytes {
-        Bytes::from(self.key(subject))
+    pub(crate) fn limit(&self, subject: &Subject) -> Limit {
+        Limit { key: Bytes::from(self.key(subject)), algorithm: self.algorithm, quota: self.quota }
     }
 }
 

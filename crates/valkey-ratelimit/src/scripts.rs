@@ -14,12 +14,18 @@ static CHECK: Script = Script::new("check", include_str!("../lua/check.lua"));
 /// One call of `check.lua` asks for no more; the script refuses more.
 pub(crate) const MAX_ITEMS: usize = 64;
 
-/// What to ask of one key.
-#[derive(Clone, Debug)]
-pub(crate) struct Item {
+/// What one subject may have: where its state is, and under which terms. Under another quota it may have room.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Limit {
     pub(crate) key: Bytes,
     pub(crate) algorithm: Algorithm,
     pub(crate) quota: Quota,
+}
+
+/// What to ask of one limit.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    pub(crate) limit: Limit,
     pub(crate) want: Want,
 }
 
@@ -65,7 +71,7 @@ pub(crate) enum BadAnswer {
 
 /// The call for at most [`MAX_ITEMS`] items. `nonce` is in no other call.
 pub(crate) fn check(items: &[Item], nonce: &Bytes) -> ScriptCall {
-    CHECK.call().keys(items.iter().map(|item| &item.key)).args(arguments(items, nonce, None))
+    CHECK.call().keys(items.iter().map(|item| &item.limit.key)).args(arguments(items, nonce, None))
 }
 
 /// `now_us` is for tests; else it is the server's clock.
@@ -74,7 +80,7 @@ fn arguments(items: &[Item], nonce: &Bytes, now_us: Option<u64>) -> Vec<Arg> {
     let numbers: Vec<usize> = items
         .iter()
         .map(|item| {
-            let wanted = (item.algorithm, item.quota);
+            let wanted = (item.limit.algorithm, item.limit.quota);
             quotas.iter().position(|known| *known == wanted).unwrap_or_else(|| {
                 quotas.push(wanted);
                 quotas.len() - 1
@@ -100,7 +106,7 @@ fn arguments(items: &[Item], nonce: &Bytes, now_us: Option<u64>) -> Vec<Arg> {
                 [Arg::from(*cost), Arg::from(*times), Arg::from_static(flags)]
             }
             Want::GiveBack { charge: Charge { nonce, mark: Mark(mark) }, amount } => {
-                let place = if item.algorithm == Algorithm::SlidingLog {
+                let place = if item.limit.algorithm == Algorithm::SlidingLog {
                     Arg::from([nonce, &b":"[..], mark.to_string().as_bytes()].concat())
                 } else {
                     Arg::from(*mark)

@@ -133,7 +133,7 @@ fn model(states: &mut States, items: &[Item], now: u64) -> Vec<Answer> {
             let answer = state.ask(now, Ask { times: granted.min(fits), ..ask });
             // What is refused, or only looked at, leaves everything as it was.
             if answer.granted > 0 {
-                states.insert(item.key.clone(), (item.quota, state));
+                states.insert(item.limit.key.clone(), (item.limit.quota, state));
             }
             answers.push(answer);
         }
@@ -149,7 +149,7 @@ fn give_back(states: &mut States, item: &Item, now: u64) -> Answer {
     let back = state.give_back(now, mark, amount);
     let answer = state.ask(now, Ask::peek(1));
     if back > 0 {
-        states.insert(item.key.clone(), (item.quota, state));
+        states.insert(item.limit.key.clone(), (item.limit.quota, state));
     }
     Answer { granted: back, ..answer }
 }
@@ -165,10 +165,10 @@ type States = HashMap<Bytes, (Quota, State)>;
 
 /// The state of an item's key, under the item's quota.
 fn found(states: &States, item: &Item, now: u64) -> State {
-    match states.get(&item.key) {
-        Some((quota, state)) if *quota == item.quota => state.clone(),
-        Some((_, state)) => state.under(item.algorithm, item.quota, now),
-        None => item.algorithm.start(item.quota),
+    match states.get(&item.limit.key) {
+        Some((quota, state)) if *quota == item.limit.quota => state.clone(),
+        Some((_, state)) => state.under(item.limit.algorithm, item.limit.quota, now),
+        None => item.limit.algorithm.start(item.limit.quota),
     }
 }
 
@@ -189,11 +189,10 @@ async fn play(connection: &Connection, source: &str, trace: &Trace) -> Result<()
     let (mut states, mut now, mut next) = (States::new(), NOW, 0);
     let mut charges: Vec<Charged> = Vec::new();
     for (number, step) in trace.steps.iter().enumerate() {
-        let item = |rule: usize, want: Want| Item {
-            key: keys[rule].clone(),
-            algorithm: trace.rules[rule].algorithm,
-            quota: trace.rules[rule].quotas[chosen[rule]],
-            want,
+        let item = |rule: usize, want: Want| {
+            let Rule { algorithm, quotas } = &trace.rules[rule];
+            let (algorithm, quota) = (*algorithm, quotas[chosen[rule]]);
+            Item { limit: Limit { key: keys[rule].clone(), algorithm, quota }, want }
         };
         let mut rules = Vec::new();
         let (items, modelled): (Vec<Item>, Vec<Item>) = match step {
@@ -219,7 +218,7 @@ async fn play(connection: &Connection, source: &str, trace: &Trace) -> Result<()
                 let Charged { rule, quota, model, server, amount: most } =
                     if is_log { charges.swap_remove(which) } else { charges[which].clone() };
                 // What was charged under another quota has another kind of mark.
-                if quota != item(rule, Want::GiveBack { charge: server.clone(), amount: 0 }).quota {
+                if quota != item(rule, Want::GiveBack { charge: server.clone(), amount: 0 }).limit.quota {
                     continue;
                 }
                 let amount = if is_log { most.min(*amount) } else { *amount };
@@ -247,7 +246,8 @@ async fn play(connection: &Connection, source: &str, trace: &Trace) -> Result<()
         let expected = model(&mut states, &modelled, now);
         let nonce = Bytes::from(format!("call-{number}"));
         let call = Command::new("EVAL").arg(source.to_owned()).arg(items.len());
-        let call = call.args(items.iter().map(|item| &item.key)).args(arguments(&items, &nonce, Some(now)));
+        let call =
+            call.args(items.iter().map(|item| &item.limit.key)).args(arguments(&items, &nonce, Some(now)));
         let reply = connection.execute(call).await;
         let reply = reply.map_err(|error| TestCaseError::fail(error.to_string()))?;
         let Checked { now_us, answers } = checked(reply, items.len()).unwrap();
@@ -259,13 +259,13 @@ async fn play(connection: &Connection, source: &str, trace: &Trace) -> Result<()
             {
                 charges.push(Charged {
                     rule: rules[at],
-                    quota: item.quota,
+                    quota: item.limit.quota,
                     model: expected.mark,
                     server: Charge { nonce: nonce.clone(), mark: answer.mark },
                     amount: answer.granted * ask.cost,
                 });
             }
-            if item.algorithm == Algorithm::SlidingLog {
+            if item.limit.algorithm == Algorithm::SlidingLog {
                 // The script's mark is the number of a member.
                 (expected.mark, answer.mark) = (Mark(0), Mark(0));
             }
@@ -481,7 +481,10 @@ fn an_old_mark_is_not_taken_for_one_of_256_sub_windows_later() {
         let connection = connect().await;
         let quota: Quota = "5/1m".parse().unwrap();
         let key = Bytes::from(unique_name("rule"));
-        let item = |want: Want| Item { key: key.clone(), algorithm: Algorithm::SlidingWindow, quota, want };
+        let item = |want: Want| Item {
+            limit: Limit { key: key.clone(), algorithm: Algorithm::SlidingWindow, quota },
+            want,
+        };
         let ask = async |want: Want, now: u64| {
             let items = [item(want)];
             let nonce = Bytes::from_static(b"n");
