@@ -1,12 +1,12 @@
 //! TOML files.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::bounded;
 use crate::entry::{Entry, Value};
 use crate::error::{Problem, ProblemKind};
 use crate::field::Spelling;
@@ -31,7 +31,7 @@ impl FileSource {
     pub(crate) fn read(&self) -> Result<Option<Document>, Problem> {
         match self {
             Self::Text { name, text } => Ok(Some(Document { name: name.clone(), text: text.clone() })),
-            Self::Path { path, optional } => match read_bounded(path) {
+            Self::Path { path, optional } => match read_text(path) {
                 Ok(text) => Ok(Some(Document { name: path.display().to_string(), text })),
                 Err(error) if *optional && error.kind() == io::ErrorKind::NotFound => Ok(None),
                 Err(error) => Err(Problem::new(
@@ -44,16 +44,13 @@ impl FileSource {
     }
 }
 
-/// More than any settings; a path like `/dev/zero` ends here.
-const LARGEST_FILE: u64 = 16 << 20;
+/// More than any settings, in MiB.
+const LARGEST_FILE: u64 = 16;
 
-fn read_bounded(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(LARGEST_FILE + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > LARGEST_FILE {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 16 MiB"));
-    }
-    Ok(text)
+fn read_text(path: &Path) -> io::Result<String> {
+    // What reading a file as text says of such bytes.
+    let no_text = |_| io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8");
+    String::from_utf8(bounded::read(path, LARGEST_FILE)?).map_err(no_text)
 }
 
 impl Document {

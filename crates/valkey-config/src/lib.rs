@@ -76,6 +76,7 @@
 //!   environment. What Kubernetes injects for a service (`*_SERVICE_HOST`, `*_PORT_6379_TCP`, ..) is ignored.
 //! - No secret appears in any `Debug`, `Display`, error or notice.
 
+mod bounded;
 mod codec;
 mod duration;
 mod entry;

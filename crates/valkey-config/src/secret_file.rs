@@ -1,12 +1,11 @@
 //! Secrets that are kept in files: `PASSWORD_FILE=/run/secrets/password`.
 
-use std::io::Read as _;
-
+use crate::bounded;
 use crate::entry::Entry;
 use crate::error::{Problem, ProblemKind};
 
-/// More than any password or key; a path like `/dev/zero` ends here.
-const LARGEST_SECRET: u64 = 1 << 20;
+/// More than any password or key, in MiB.
+const LARGEST_SECRET: u64 = 1;
 
 /// The content of the file that an entry names, without the newline that editors add.
 pub(crate) fn secret_from_file(entry: &Entry<'_>) -> Result<String, Problem> {
@@ -17,13 +16,7 @@ pub(crate) fn secret_from_file(entry: &Entry<'_>) -> Result<String, Problem> {
     let Some(path) = entry.text() else {
         return Err(Problem::new(ProblemKind::Value, &entry.origin, "expected a path in quotes"));
     };
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(LARGEST_SECRET + 1).read_to_end(&mut bytes))
-        .map_err(|error| unreadable(path, &error))?;
-    if bytes.len() as u64 > LARGEST_SECRET {
-        return Err(unreadable(path, &"it is larger than 1 MiB"));
-    }
+    let bytes = bounded::read(path, LARGEST_SECRET).map_err(|error| unreadable(path, &error))?;
     let text = String::from_utf8(bytes).map_err(|_| unreadable(path, &"it is not UTF-8"))?;
     match text.trim_end_matches(['\n', '\r']) {
         "" => Err(unreadable(path, &"it is empty")),
