@@ -29,6 +29,7 @@
 //! ```
 
 mod algorithm;
+mod allow;
 mod combiner;
 mod decision;
 mod denials;
@@ -41,6 +42,7 @@ mod scripts;
 mod subject;
 
 pub use self::algorithm::{Algorithm, Answer, Ask, Mark, State};
+pub use self::allow::{AllowList, InvalidAllowed};
 pub use self::decision::{Allowed, Decision, Denied, Source, Standing, Ticket};
 pub use self::error::LimitError;
 pub use self::limiter::{Demand, Limiter};
