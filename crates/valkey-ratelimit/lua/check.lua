@@ -390,13 +390,15 @@ local function seconds(us)
   return format('%.0f.%06.0f', floor(us / 1000000), us % 1000000)
 end
 
-function log.open(quota, _, key)
-  local gone = seconds(now - quota.b)
+function log.open(quota, before, key)
+  -- What is removed at the end under another quota of this call is gone for this one, too.
+  local gone_us = max(now - quota.b, before and before.gone_us or 0)
+  local gone = seconds(gone_us)
   local count = redis.pcall('ZCOUNT', key, '(' .. gone, '+inf')
   if type(count) ~= 'number' then
     return nil
   end
-  return { quota = quota, key = key, gone = gone, kept = count, added = 0 }
+  return { quota = quota, key = key, gone = gone, gone_us = gone_us, kept = count, added = before and before.added or 0 }
 end
 
 function log.room(state)
@@ -456,6 +458,11 @@ function log.mark(state)
   return state.first or 0
 end
 
+-- Its members are written at the end.
+function log.save(state)
+  return state
+end
+
 -- === the call ===
 
 local kinds = { R = ring, G = bucket, C = counter, F = fixed, L = log }
@@ -485,6 +492,13 @@ local plain = redis.call('MGET', unpack(KEYS))
 local states, touched = {}, {}
 local function open(key, raw, quota)
   local state = states[key]
+  if state and state.quota ~= quota then
+    -- Two quotas of a rule in one call, as while rules are reloaded: as if the first had been written before.
+    if state.quota.kind ~= quota.kind then
+      return false
+    end
+    return quota.kind.open(quota, state.dirty and quota.kind.save(state) or raw, key)
+  end
   if state == nil then
     if not raw and quota.kind ~= log and redis.call('EXISTS', key) == 1 then
       state = false
@@ -526,7 +540,7 @@ while from <= items do
     local state = open(item.key, plain[i], item.quota)
     item.state = state
     if not state then
-      granted = 0
+      granted = item.shadow and granted or 0
     else
       item.fits = max(0, min(item.times, floor(item.quota.kind.room(state) / item.cost)))
       if not item.shadow then
@@ -549,9 +563,12 @@ while from <= items do
           kind.charge(state, mine * item.cost)
         end
       end
-      if mine > 0 and not state.dirty then
+      if mine > 0 then
+        if not states[item.key].dirty then
+          touched[#touched + 1] = item.key
+        end
         state.dirty = true
-        touched[#touched + 1] = item.key
+        states[item.key] = state
       end
       local next_after = item.cost > item.quota.a and -1 or kind.next_after(state, item.cost)
       parts[i + 1] = pack('<i4I4i8i8i8', mine, max(0, kind.room(state)), next_after, kind.reset_after(state), kind.mark(state))

@@ -109,6 +109,33 @@ impl Combiner {
         Ok((nonce, scripts::checked(reply, items.len())?.answers))
     }
 
+    /// As [`call`](Self::call), and in a cluster a call to each node that is concerned, all at once. Answers are in the order of
+    /// the items, each with the text of its call.
+    pub(crate) async fn call_each(&self, items: Vec<Item>) -> Result<Vec<(Bytes, Option<Answer>)>, Failed> {
+        let mut groups: Vec<(Bytes, Vec<(usize, Item)>)> = Vec::new();
+        for (at, item) in items.into_iter().enumerate() {
+            let tag = self.tag(&item.limit.key);
+            match groups.iter_mut().find(|(known, _)| *known == tag) {
+                Some((_, group)) => group.push((at, item)),
+                None => groups.push((tag, vec![(at, item)])),
+            }
+        }
+        let calls = groups.into_iter().map(async |(_, group)| {
+            let (places, mut items): (Vec<usize>, Vec<Item>) = group.into_iter().unzip();
+            // The first of a call follows nobody.
+            if let Some(Want::Grant { follows, .. }) = items.first_mut().map(|item| &mut item.want) {
+                *follows = false;
+            }
+            let (nonce, answers) = self.call(&items).await?;
+            Ok::<_, Failed>(
+                places.into_iter().zip(answers.into_iter().map(move |answer| (nonce.clone(), answer))),
+            )
+        });
+        let mut answers: Vec<_> = futures::future::try_join_all(calls).await?.into_iter().flatten().collect();
+        answers.sort_unstable_by_key(|(place, _)| *place);
+        Ok(answers.into_iter().map(|(_, answer)| answer).collect())
+    }
+
     async fn call_until_empty(self: Arc<Self>, tag: Bytes) {
         while let Some(taken) = self.take_or_leave(&tag) {
             self.serve(taken).await;
@@ -189,7 +216,7 @@ fn deal(wanted: &Wanted, waiting: Vec<Waiting>, answer: Option<Answer>, nonce: &
         let got = if granted > 0 {
             granted -= 1;
             let charge = Charge { nonce: nonce.clone(), mark: first };
-            if wanted.limit.algorithm == Algorithm::SlidingLog {
+            if wanted.limit.terms.algorithm == Algorithm::SlidingLog {
                 // Each unit of cost is a member with a number of its own.
                 first.0 += wanted.cost;
             }
@@ -229,17 +256,15 @@ impl Nonces {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scripts::Terms;
 
     #[test]
     fn who_has_given_up_is_not_asked_for() {
-        let mut line = Line::default();
+        let terms = Terms::new(Algorithm::SlidingWindow, "1/1m".parse().expect("a quota"));
+        let (terms, mut line) = (Arc::new(terms), Line::default());
         let mut receivers = Vec::new();
         for number in 0..100_u64 {
-            let limit = Limit {
-                key: Bytes::from(format!("k{}", number % 50)),
-                algorithm: Algorithm::SlidingWindow,
-                quota: "1/1m".parse().expect("a quota"),
-            };
+            let limit = Limit { key: Bytes::from(format!("k{}", number % 50)), terms: Arc::clone(&terms) };
             let wanted = Wanted { limit, cost: 1 };
             let (answer, answered) = oneshot::channel();
             let waiting = line.waiting.entry(wanted.clone()).or_default();

@@ -2,25 +2,45 @@
 
 use std::time::Duration;
 
-use crate::scripts::Charge;
+use crate::rule::RuleName;
+use crate::scripts::{Charge, Limit};
+use crate::subject::Subject;
 
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// There was room, and the request is charged.
+    /// It may go on.
     Allowed(Allowed),
-    /// There was none; nothing is charged.
+    /// There was no room; nothing is charged.
     Denied(Denied),
 }
 
 /// A request that may go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allowed {
-    /// How much is left of the limit.
+    /// Who decided.
+    pub source: Source,
+    /// How much is left of the limit, as far as whoever decided knows.
     pub remaining: u64,
     /// After how long the limit is as new, if nobody comes.
     pub reset_after: Duration,
-    pub(crate) ticket: Ticket,
+    pub(crate) ticket: Option<Ticket>,
+}
+
+/// A request that has to wait or give up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// Who decided.
+    pub source: Source,
+    /// How much is left of the limit: less than the request costs.
+    pub remaining: u64,
+    /// After how long there will be room, if nobody else comes. Zero: it is another of [several](crate::Limiter::check_all)
+    /// that refuses.
+    pub retry_after: Duration,
+    /// After how long the limit is as new, if nobody comes.
+    pub reset_after: Duration,
+    /// Who has to wait: the subject, or the network of it that used up what it may have.
+    pub subject: Subject,
 }
 
 /// Who decided.
@@ -31,19 +51,16 @@ pub enum Source {
     Store,
     /// This process, which remembers that the store refuses.
     Memory,
-}
-
-/// A request that has to wait or give up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Denied {
-    /// Who decided.
-    pub source: Source,
-    /// How much is left of the limit: less than the request costs.
-    pub remaining: u64,
-    /// After how long there will be room, if nobody else comes.
-    pub retry_after: Duration,
-    /// After how long the limit is as new, if nobody comes.
-    pub reset_after: Duration,
+    /// This process, which holds some of the limit in advance.
+    Lease,
+    /// The rule's list of those who are never limited. Nothing is charged.
+    AllowList,
+    /// A rule that only counts: it would have refused. Nothing is charged.
+    Shadow,
+    /// The rule, which allows while the store cannot be asked. Nothing is charged.
+    Fallback,
+    /// This process by a count of its own, while the store cannot be asked. Nothing is charged in the store.
+    Local,
 }
 
 /// How a limit stands.
@@ -57,10 +74,12 @@ pub struct Standing {
     pub reset_after: Duration,
 }
 
-/// What a request was charged, for giving it back.
+/// What a request was charged, for [giving it back](crate::Limiter::refund) or [correcting it](crate::Limiter::commit).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    pub(crate) charge: Charge,
+    pub(crate) rule: RuleName,
+    /// What was charged, the subject's own limit first.
+    pub(crate) charges: Vec<(Limit, Charge)>,
     pub(crate) amount: u64,
 }
 
@@ -73,8 +92,7 @@ impl Decision {
     /// Who decided.
     pub fn source(&self) -> Source {
         match self {
-            Self::Allowed(_) => Source::Store,
-            Self::Denied(Denied { source, .. }) => *source,
+            Self::Allowed(Allowed { source, .. }) | Self::Denied(Denied { source, .. }) => *source,
         }
     }
 
@@ -87,10 +105,30 @@ impl Decision {
 }
 
 impl Allowed {
-    /// What was charged.
+    /// What was charged in the store, if anything was.
     #[must_use]
-    pub fn into_ticket(self) -> Ticket {
+    pub fn into_ticket(self) -> Option<Ticket> {
         self.ticket
+    }
+
+    /// Allowed by somebody who knows nothing of how the limit stands.
+    pub(crate) fn by(source: Source) -> Self {
+        Self { source, remaining: 0, reset_after: Duration::ZERO, ticket: None }
+    }
+}
+
+impl Source {
+    /// The word for metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Store => "store",
+            Self::Memory => "memory",
+            Self::Lease => "lease",
+            Self::AllowList => "allow_list",
+            Self::Shadow => "shadow",
+            Self::Fallback => "fallback",
+            Self::Local => "local",
+        }
     }
 }
 

@@ -48,20 +48,20 @@ impl Denials {
 
     /// Notes what the store said to a request that costs so much, which was made after `asked`. Also what is granted may tell
     /// that the next one will not be.
-    pub(crate) fn note(&self, limit: Limit, cost: u64, answer: &Answer, asked: Instant) {
+    pub(crate) fn note(&self, limit: &Limit, cost: u64, answer: &Answer, asked: Instant) {
         if answer.next_after == 0 || answer.next_after == Answer::NEVER {
             return;
         }
-        let until = asked + Duration::from_micros(answer.next_after).min(staleness(limit.quota));
+        let until = asked + Duration::from_micros(answer.next_after).min(staleness(limit.terms.quota));
         let denial = Denial { cost, answer: *answer, asked, until };
         let mut known = self.known();
-        if known.len() >= MOST && !known.contains_key(&limit) {
+        if known.len() >= MOST && !known.contains_key(limit) {
             known.retain(|_, denial| denial.until > asked);
             if known.len() >= MOST {
                 return;
             }
         }
-        known.insert(limit, denial);
+        known.insert(limit.clone(), denial);
     }
 
     /// Something was given back.
@@ -81,11 +81,14 @@ fn staleness(quota: Quota) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
     use crate::algorithm::{Algorithm, Ask};
+    use crate::scripts::Terms;
 
     const NOW: u64 = 1_800_000_000_123_457;
 
@@ -112,7 +115,7 @@ mod tests {
         ) {
             let quota = Quota::new(limit, Duration::from_millis(window_ms)).expect("in range");
             let (denials, mut store) = (Denials::default(), algorithm.start(quota));
-            let limit = Limit { key: Bytes::from_static(b"k"), algorithm, quota };
+            let limit = Limit { key: Bytes::from_static(b"k"), terms: Arc::new(Terms::new(algorithm, quota)) };
             let (begin, mut us) = (Instant::now(), 0);
             for (ours, cost, thousandths, way) in steps {
                 us += quota.window_us() * thousandths / 1_000;
@@ -131,7 +134,7 @@ mod tests {
                     continue;
                 }
                 let answer = store.ask(NOW + us, Ask::one(cost));
-                denials.note(limit.clone(), cost, &answer, asked);
+                denials.note(&limit, cost, &answer, asked);
             }
         }
     }
@@ -140,20 +143,17 @@ mod tests {
     fn there_is_an_end_to_what_is_remembered() {
         let quota: Quota = "1/1h".parse().expect("a quota");
         let denials = Denials::default();
-        let limit = |number: usize| Limit {
-            key: Bytes::from(number.to_string()),
-            algorithm: Algorithm::SlidingWindow,
-            quota,
-        };
+        let terms = Arc::new(Terms::new(Algorithm::SlidingWindow, quota));
+        let limit = |number: usize| Limit { key: Bytes::from(number.to_string()), terms: Arc::clone(&terms) };
         let mut store = Algorithm::SlidingWindow.start(quota);
         let full = store.ask(NOW, Ask::one(1));
         let now = Instant::now();
         for number in 0..=MOST {
-            denials.note(limit(number), 1, &full, now);
+            denials.note(&limit(number), 1, &full, now);
         }
         assert!(denials.of(&limit(0), 1, now).is_some() && denials.of(&limit(MOST), 1, now).is_none());
         let later = now + LONGEST;
-        denials.note(limit(MOST), 1, &full, later);
+        denials.note(&limit(MOST), 1, &full, later);
         assert!(denials.of(&limit(0), 1, later).is_none() && denials.of(&limit(MOST), 1, later).is_some());
         assert_eq!(denials.known().len(), 1);
         denials.forget(&limit(MOST));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use valkey_connection::Error;
 
-use crate::rule::RuleName;
+use crate::rule::{InvalidRule, RuleName};
 use crate::scripts::BadAnswer;
 
 /// Why there is no decision. Never that the limit is reached: that is a [`Decision`](crate::Decision).
@@ -23,6 +23,9 @@ pub enum LimitError {
         /// What there is at most.
         limit: u64,
     },
+    /// The rule itself cannot be kept.
+    #[error(transparent)]
+    Rule(#[from] InvalidRule),
     /// Several limits that cannot be asked together.
     #[error("rule {rule} and those asked with it: at most {most}, and each of them once")]
     Demands {
@@ -74,6 +77,12 @@ pub enum LimitError {
 }
 
 impl LimitError {
+    /// Whether the store could not be asked: the request may be as good as any other, and would best be told to come again.
+    /// All else is a mistake in what was asked.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Away { .. } | Self::Late { .. } | Self::Unavailable { .. })
+    }
+
     pub(crate) fn of(rule: &RuleName, error: Failed) -> Self {
         let rule = rule.clone();
         match error {

@@ -6,24 +6,27 @@ use std::time::{Duration, Instant};
 
 use valkey_connection::{Command, Connection};
 
-use crate::algorithm::{Algorithm, Answer, Ask};
+use crate::algorithm::{Answer, Ask};
 use crate::combiner::{Combiner, Got, Wanted};
 use crate::decision::{Allowed, Decision, Denied, Source, Standing, Ticket};
 use crate::denials::Denials;
 use crate::error::{Failed, LimitError};
+use crate::fallback::Fallback;
 use crate::outage::{Health, Machine, Outcome, Route, Turn};
 use crate::rule::Rule;
-use crate::scripts::{Charge, Item, MAX_ITEMS, Want};
+use crate::scripts::{Item, Limit, Want};
+use crate::several::{Demand, Step, in_nobodys_way};
 use crate::subject::Subject;
+use crate::unavailable::OnUnavailable;
 
 /// Asks limits that all who use the same Valkey share. Cloning is cheap.
 ///
-/// Exact by the clock of the primary: whoever asks, from wherever, a rule admits what its [`Algorithm`] states and no more.
-/// Checks of one process that happen at the same time travel together.
+/// Exact by the clock of the primary: whoever asks, from wherever, a rule admits what its
+/// [`Algorithm`](crate::Algorithm) states and no more. Checks of one process that happen at the same time travel together.
 ///
 /// No call waits longer than the [deadline](Self::with_deadline). After five failures in a row, or when half of the calls of a
-/// second fail, the store is taken to be away, and calls end at once with [`LimitError::Away`]: what to do then is for the caller
-/// to say. One call at a time finds out whether it is back, and then a growing share of them goes to it.
+/// second fail, the store is taken to be away, and calls end at once: as [`Rule::with_on_unavailable`] says, or else with
+/// [`LimitError::Away`]. One call at a time finds out whether it is back, and then a growing share of them goes to it.
 ///
 /// ```no_run
 /// use valkey_connection::{Connection, ConnectionSettings};
@@ -42,8 +45,9 @@ use crate::subject::Subject;
 #[derive(Clone)]
 pub struct Limiter {
     connection: Connection,
-    combiner: Arc<Combiner>,
-    denials: Arc<Denials>,
+    pub(crate) combiner: Arc<Combiner>,
+    pub(crate) denials: Arc<Denials>,
+    pub(crate) fallback: Arc<Fallback>,
     outage: Arc<Mutex<Machine>>,
     deadline: Duration,
 }
@@ -51,21 +55,19 @@ pub struct Limiter {
 /// How long a call waits unless said otherwise.
 const DEADLINE: Duration = Duration::from_millis(100);
 
-/// One limit among several that are asked together.
-#[derive(Clone, Debug)]
-pub struct Demand<'a> {
-    rule: &'a Rule,
-    subject: &'a Subject,
-    cost: u64,
-    shadow: bool,
-}
-
 impl Limiter {
     /// Over a connection, which may be shared with anything else.
     pub fn new(connection: Connection) -> Self {
         let outage = Arc::new(Mutex::new(Machine::new(DEADLINE, Instant::now())));
         let combiner = Combiner::new(connection.clone());
-        Self { combiner, connection, denials: Arc::default(), outage, deadline: DEADLINE }
+        Self {
+            combiner,
+            connection,
+            denials: Arc::default(),
+            fallback: Arc::default(),
+            outage,
+            deadline: DEADLINE,
+        }
     }
 
     /// How long a call waits for the store at most; 100 ms unless said otherwise. It begins to count what fails anew.
@@ -81,83 +83,83 @@ impl Limiter {
         self.outage().health()
     }
 
-    /// Charges a request that costs so much, if there is room.
+    /// Charges a request that costs so much, if there is room; of an address, to all its networks that the rule limits, or to
+    /// none.
     ///
     /// # Errors
-    /// [`LimitError`]. After [`LimitError::Unavailable`] it may have been charged.
+    /// [`LimitError`]. After [`LimitError::Late`] and [`LimitError::Unavailable`] it may have been charged. Never one that
+    /// [is unavailable](LimitError::is_unavailable) unless the rule says [`OnUnavailable::Deny`].
     ///
     /// # Cancel safety
     /// A check that is dropped may have been charged.
     pub async fn check(&self, rule: &Rule, subject: &Subject, cost: u64) -> Result<Decision, LimitError> {
+        if rule.has_networks() {
+            let mut decisions = self.check_all(&[Demand::new(rule, subject).cost(cost)]).await?;
+            // One demand has one decision.
+            return Ok(decisions.pop().unwrap_or_else(|| Decision::Allowed(Allowed::by(Source::AllowList))));
+        }
+        if rule.allows(subject) {
+            return Ok(Decision::Allowed(Allowed::by(Source::AllowList)));
+        }
+        rule.validate()?;
         let cost = cost.max(1);
+        let decision = self.check_one(rule, subject, cost).await;
+        if rule.is_shadow() { Ok(in_nobodys_way(decision)) } else { decision }
+    }
+
+    async fn check_one(&self, rule: &Rule, subject: &Subject, cost: u64) -> Result<Decision, LimitError> {
         let limit = rule.limit(subject);
         let asked = Instant::now();
         if let Some(answer) = self.denials.of(&limit, cost, asked) {
-            return refused(rule, cost, &answer, Source::Memory);
+            return refused(rule, subject, cost, &answer, Source::Memory);
         }
         let wanted = Wanted { limit: limit.clone(), cost };
-        match self.in_time(rule, self.combiner.ask(wanted)).await? {
-            Got::Granted { answer, charge } => {
-                self.denials.note(limit, cost, &answer, asked);
-                Ok(allowed(&answer, Ticket { charge, amount: cost }))
+        match self.in_time(rule, self.combiner.ask(wanted)).await {
+            Ok(Got::Granted { answer, charge }) => {
+                self.denials.note(&limit, cost, &answer, asked);
+                let ticket =
+                    Ticket { rule: rule.name().clone(), charges: vec![(limit, charge)], amount: cost };
+                Ok(allowed(&answer, ticket))
             }
-            Got::Refused(answer) => {
-                self.denials.note(limit, cost, &answer, asked);
-                refused(rule, cost, &answer, Source::Store)
+            Ok(Got::Refused(answer)) => {
+                self.denials.note(&limit, cost, &answer, asked);
+                refused(rule, subject, cost, &answer, Source::Store)
             }
-            Got::Foreign => Err(foreign(rule, subject)),
+            Ok(Got::Foreign) => Err(foreign(rule, &limit)),
+            Err(error) if error.is_unavailable() => match rule.on_unavailable() {
+                OnUnavailable::Allow => Ok(Decision::Allowed(Allowed::by(Source::Fallback))),
+                OnUnavailable::Local { nodes } => {
+                    let answer = self.fallback.ask(&limit, cost, nodes, Instant::now());
+                    locally(rule, subject, cost, &answer)
+                }
+                OnUnavailable::Deny => Err(error),
+            },
+            Err(error) => Err(error),
         }
     }
 
-    /// Charges all of several limits, or none: one decision for each, all of them allowed or each as it stands. A
-    /// [shadow](Demand::shadow) is charged as far as it has room, and is in nobody's way.
-    ///
-    /// In a cluster all have to be of one subject, or the server refuses; and sorted sets ([`Algorithm::SlidingLog`]) cannot be
-    /// asked together with others there.
+    /// How a limit stands, charging nothing; of an address with several networks, the one that has least left.
     ///
     /// # Errors
-    /// As [`check`](Self::check); also when one limit is named twice, or more than 64.
-    ///
-    /// # Cancel safety
-    /// As [`check`](Self::check).
-    pub async fn check_all(&self, demands: &[Demand<'_>]) -> Result<Vec<Decision>, LimitError> {
-        let Some(first) = demands.first() else { return Ok(Vec::new()) };
-        let name = first.rule.name();
-        let items: Vec<Item> = demands.iter().enumerate().map(|(at, demand)| demand.item(at > 0)).collect();
-        let twice = items
-            .iter()
-            .enumerate()
-            .any(|(at, item)| items[..at].iter().any(|other| other.limit.key == item.limit.key));
-        if twice || items.len() > MAX_ITEMS {
-            return Err(LimitError::Demands { rule: name.clone(), most: MAX_ITEMS });
-        }
-        let (nonce, answers) = self.in_time(first.rule, self.combiner.call(&items)).await?;
-        let decisions = demands.iter().zip(answers).map(|(demand, answer)| {
-            let Some(answer) = answer else { return Err(foreign(demand.rule, demand.subject)) };
-            if answer.granted == 0 {
-                return refused(demand.rule, demand.cost, &answer, Source::Store);
-            }
-            let charge = Charge { nonce: nonce.clone(), mark: answer.mark };
-            Ok(allowed(&answer, Ticket { charge, amount: demand.cost }))
-        });
-        decisions.collect()
-    }
-
-    /// How a limit stands, charging nothing.
-    ///
-    /// # Errors
-    /// As [`check`](Self::check).
+    /// As [`check`](Self::check), whatever the rule says of outages.
     pub async fn peek(&self, rule: &Rule, subject: &Subject, cost: u64) -> Result<Standing, LimitError> {
+        rule.validate()?;
         let cost = cost.max(1);
-        let want = Want::Grant { ask: Ask::peek(cost), follows: false, shadow: false };
-        let answer = self.one(rule, subject, want).await?;
-        if answer.next_after == Answer::NEVER {
-            return Err(above(rule, cost));
-        }
-        Ok(Standing {
-            remaining: answer.remaining,
-            retry_after: Duration::from_micros(answer.next_after),
-            reset_after: Duration::from_micros(answer.reset_after),
+        let steps = Step::all_of(rule, subject, cost);
+        let want = || Want::Grant { ask: Ask::peek(cost), follows: false, shadow: false };
+        let items = steps.iter().map(|step| Item { limit: step.limit.clone(), want: want() }).collect();
+        let answers = self.in_time(rule, self.combiner.call_each(items)).await?;
+        let none = Standing { remaining: u64::MAX, retry_after: Duration::ZERO, reset_after: Duration::ZERO };
+        steps.iter().zip(answers).try_fold(none, |standing, (step, (_, answer))| {
+            let answer = answer.ok_or_else(|| foreign(rule, &step.limit))?;
+            if answer.next_after == Answer::NEVER {
+                return Err(above(rule, cost));
+            }
+            Ok(Standing {
+                remaining: standing.remaining.min(answer.remaining),
+                retry_after: standing.retry_after.max(Duration::from_micros(answer.next_after)),
+                reset_after: standing.reset_after.max(Duration::from_micros(answer.reset_after)),
+            })
         })
     }
 
@@ -165,28 +167,60 @@ impl Limiter {
     /// meanwhile made room already.
     ///
     /// # Errors
-    /// As [`check`](Self::check); then it may have been given back.
+    /// As [`check`](Self::check), whatever the rule says of outages; then it may have been given back.
     ///
     /// # Cancel safety
     /// A refund that is dropped may have been done.
-    pub async fn refund(
-        &self,
-        rule: &Rule,
-        subject: &Subject,
-        ticket: Ticket,
-        amount: u64,
-    ) -> Result<u64, LimitError> {
-        let Ticket { charge, amount: charged } = ticket;
-        let want = Want::GiveBack { charge, amount: amount.min(charged) };
-        let back = self.one(rule, subject, want).await;
-        self.denials.forget(&rule.limit(subject));
-        Ok(back?.granted)
+    pub async fn refund(&self, ticket: Ticket, amount: u64) -> Result<u64, LimitError> {
+        let Ticket { rule, charges, amount: charged } = ticket;
+        let amount = amount.min(charged);
+        let limits: Vec<Limit> = charges.iter().map(|(limit, _)| limit.clone()).collect();
+        let items = charges
+            .into_iter()
+            .map(|(limit, charge)| Item { limit, want: Want::GiveBack { charge, amount } })
+            .collect();
+        let answers = self.in_time_of(&rule, self.combiner.call_each(items)).await;
+        for limit in &limits {
+            self.denials.forget(limit);
+        }
+        Ok(answers?.first().and_then(|(_, answer)| answer.as_ref()).map_or(0, |answer| answer.granted))
     }
 
-    /// Forgets all that a subject was charged; says whether there was anything.
+    /// Corrects what was charged in advance, when it is known what the request really costs: charges the rest, or gives it back.
+    /// Says how much is charged now. That is less than `actual` when there is no room for more: what has been done is done, and
+    /// no window is charged more than its limit.
     ///
     /// # Errors
-    /// [`LimitError::Unavailable`].
+    /// As [`refund`](Self::refund).
+    ///
+    /// # Cancel safety
+    /// As [`refund`](Self::refund).
+    pub async fn commit(&self, ticket: Ticket, actual: u64) -> Result<u64, LimitError> {
+        let Some(more) = actual.checked_sub(ticket.amount) else {
+            let charged = ticket.amount;
+            return Ok(charged - self.refund(ticket, charged - actual).await?);
+        };
+        if more == 0 {
+            return Ok(actual);
+        }
+        let items = ticket
+            .charges
+            .iter()
+            .map(|(limit, _)| {
+                let want = Want::Grant { ask: Ask::times(1, more), follows: false, shadow: false };
+                Item { limit: limit.clone(), want }
+            })
+            .collect();
+        let answers = self.in_time_of(&ticket.rule, self.combiner.call_each(items)).await?;
+        let granted =
+            answers.first().and_then(|(_, answer)| answer.as_ref()).map_or(0, |answer| answer.granted);
+        Ok(ticket.amount + granted)
+    }
+
+    /// Forgets all that a subject was charged; says whether there was anything. What its networks were charged stays.
+    ///
+    /// # Errors
+    /// As [`refund`](Self::refund).
     pub async fn reset(&self, rule: &Rule, subject: &Subject) -> Result<bool, LimitError> {
         let limit = rule.limit(subject);
         let call = async {
@@ -198,31 +232,33 @@ impl Limiter {
         Ok(removed? > 0)
     }
 
-    /// Asks the store, unless it is away, and for no longer than the deadline.
-    async fn in_time<T>(
+    pub(crate) async fn in_time<T>(
         &self,
         rule: &Rule,
         call: impl Future<Output = Result<T, Failed>>,
     ) -> Result<T, LimitError> {
+        self.in_time_of(rule.name(), call).await
+    }
+
+    /// Asks the store, unless it is away, and for no longer than the deadline.
+    async fn in_time_of<T>(
+        &self,
+        rule: &crate::rule::RuleName,
+        call: impl Future<Output = Result<T, Failed>>,
+    ) -> Result<T, LimitError> {
         let begun = Instant::now();
         let route = self.outage().route(begun, rand::random());
-        let Route::Store(turn) = route else { return Err(LimitError::Away { rule: rule.name().clone() }) };
+        let Route::Store(turn) = route else { return Err(LimitError::Away { rule: rule.clone() }) };
         // Whoever drops this future tells nothing of the store, but frees the place of a probe.
         let turn = Pending { outage: &self.outage, turn: Some(turn) };
         let answer =
             tokio::time::timeout(self.deadline, call).await.unwrap_or(Err(Failed::Late(self.deadline)));
         turn.settle(&answer, begun.elapsed());
-        answer.map_err(|failed| LimitError::of(rule.name(), failed))
+        answer.map_err(|failed| LimitError::of(rule, failed))
     }
 
     fn outage(&self) -> MutexGuard<'_, Machine> {
         lock(&self.outage)
-    }
-
-    async fn one(&self, rule: &Rule, subject: &Subject, want: Want) -> Result<Answer, LimitError> {
-        let item = Item { limit: rule.limit(subject), want };
-        let (_, answers) = self.in_time(rule, self.combiner.call(&[item])).await?;
-        answers.into_iter().next().flatten().ok_or_else(|| foreign(rule, subject))
     }
 }
 
@@ -255,39 +291,23 @@ impl Drop for Pending<'_> {
     }
 }
 
-impl<'a> Demand<'a> {
-    /// Of a request that costs 1.
-    pub fn new(rule: &'a Rule, subject: &'a Subject) -> Self {
-        Self { rule, subject, cost: 1, shadow: false }
-    }
-
-    /// Of one that costs so much.
-    #[must_use]
-    pub fn cost(mut self, cost: u64) -> Self {
-        self.cost = cost.max(1);
-        self
-    }
-
-    /// Only to see what it would do: its refusal stops nothing.
-    #[must_use]
-    pub fn shadow(mut self) -> Self {
-        self.shadow = true;
-        self
-    }
-
-    fn item(&self, follows: bool) -> Item {
-        let Self { rule, subject, cost, shadow } = *self;
-        let want = Want::Grant { ask: Ask::one(cost), follows, shadow };
-        Item { limit: rule.limit(subject), want }
-    }
-}
-
-fn allowed(answer: &Answer, ticket: Ticket) -> Decision {
+pub(crate) fn allowed(answer: &Answer, ticket: Ticket) -> Decision {
     let reset_after = Duration::from_micros(answer.reset_after);
-    Decision::Allowed(Allowed { remaining: answer.remaining, reset_after, ticket })
+    Decision::Allowed(Allowed {
+        source: Source::Store,
+        remaining: answer.remaining,
+        reset_after,
+        ticket: Some(ticket),
+    })
 }
 
-fn refused(rule: &Rule, cost: u64, answer: &Answer, source: Source) -> Result<Decision, LimitError> {
+pub(crate) fn refused(
+    rule: &Rule,
+    subject: &Subject,
+    cost: u64,
+    answer: &Answer,
+    source: Source,
+) -> Result<Decision, LimitError> {
     if answer.next_after == Answer::NEVER {
         return Err(above(rule, cost));
     }
@@ -296,19 +316,31 @@ fn refused(rule: &Rule, cost: u64, answer: &Answer, source: Source) -> Result<De
         remaining: answer.remaining,
         retry_after: Duration::from_micros(answer.next_after),
         reset_after: Duration::from_micros(answer.reset_after),
+        subject: subject.clone(),
     }))
 }
 
-fn above(rule: &Rule, cost: u64) -> LimitError {
-    let limit = match rule.algorithm() {
-        Algorithm::Gcra { burst } => burst,
-        _ => rule.quota().limit(),
-    };
-    LimitError::CostAboveLimit { rule: rule.name().clone(), cost, limit }
+/// What this process's own count says.
+pub(crate) fn locally(
+    rule: &Rule,
+    subject: &Subject,
+    cost: u64,
+    answer: &Answer,
+) -> Result<Decision, LimitError> {
+    if answer.granted == 0 {
+        return refused(rule, subject, cost, answer, Source::Local);
+    }
+    let reset_after = Duration::from_micros(answer.reset_after);
+    Ok(Decision::Allowed(Allowed { remaining: answer.remaining, reset_after, ..Allowed::by(Source::Local) }))
 }
 
-fn foreign(rule: &Rule, subject: &Subject) -> LimitError {
-    LimitError::ForeignKey { rule: rule.name().clone(), key: rule.key(subject) }
+pub(crate) fn above(rule: &Rule, cost: u64) -> LimitError {
+    LimitError::CostAboveLimit { rule: rule.name().clone(), cost, limit: rule.most() }
+}
+
+pub(crate) fn foreign(rule: &Rule, limit: &Limit) -> LimitError {
+    let key = String::from_utf8_lossy(&limit.key).into_owned();
+    LimitError::ForeignKey { rule: rule.name().clone(), key }
 }
 
 impl fmt::Debug for Limiter {

@@ -1,22 +1,33 @@
 //! A limit with its name.
 
-use std::fmt;
-use std::str::FromStr;
+mod name;
+mod network;
+mod share;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use self::name::{InvalidRuleName, RuleName};
+use self::network::Bits;
+pub use self::network::Network;
+pub use self::share::{InvalidShare, Share};
 use crate::algorithm::Algorithm;
+use crate::allow::AllowList;
 use crate::quota::Quota;
-use crate::scripts::Limit;
+use crate::scripts::{Limit, Terms};
 use crate::subject::Subject;
+use crate::unavailable::OnUnavailable;
 
 /// What the keys of all limits begin with, unless said otherwise.
 pub const PREFIX: &str = "valkit:limit:";
 
-/// Keys share so many hash tags: enough for every node of a cluster to have some, few enough for batches to form.
-const BUCKETS: u64 = 64;
+/// More units of cost than a sorted set keeps small: from one more on the server needs six times the memory.
+const LOG_ADVISED: u64 = 128;
+/// And more than this would keep it busy for too long at a time.
+const LOG_MOST: u64 = 10_000;
 
-/// How much, in how long, counted how: a limit that every subject has for itself.
+/// How much, in how long, counted how: a limit that every subject has for itself. Cloning is cheap.
 ///
 /// ```
 /// use valkey_ratelimit::{Algorithm, Rule, Subject};
@@ -34,135 +45,246 @@ const BUCKETS: u64 = 64;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
+pub struct Rule(Arc<Inner>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Inner {
     name: RuleName,
-    quota: Quota,
     algorithm: Algorithm,
     prefix: String,
+    on_unavailable: OnUnavailable,
+    lease: Option<Share>,
+    shadow: bool,
+    allowed: AllowList,
+    /// What each subject may have, and then the wider networks of an address.
+    steps: Vec<Step>,
 }
 
-/// What a rule is called: `[a-z0-9_.-]{1,64}`. It is part of keys, and a label of metrics.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RuleName(String);
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Step {
+    bits: Bits,
+    terms: Arc<Terms>,
+}
 
-/// A rule's name with other characters, or none, or too many.
+/// A rule that no store could keep.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no name of a rule: 1 to 64 of a-z, 0-9, `_`, `.` and `-`")]
-pub struct InvalidRuleName(String);
+pub enum InvalidRule {
+    /// A sorted set would have too many members.
+    #[error(
+        "rule {name}: a sliding log of {limit} is refused: it keeps each unit of cost by itself, and above {LOG_MOST} a check would keep the server from all else for too long; take sliding-window, which admits no more and stays small"
+    )]
+    LogTooLong {
+        /// The rule.
+        name: RuleName,
+        /// Its limit.
+        limit: u64,
+    },
+    /// Programs that share a sorted set would count what is only held.
+    #[error(
+        "rule {name}: a sliding log cannot be leased: others who read the sorted set would count what is not used yet; take another algorithm, or no lease"
+    )]
+    LeasedLog {
+        /// The rule.
+        name: RuleName,
+    },
+}
 
 impl Rule {
     /// A rule by its name and quota, counted in a sliding window.
     pub fn new(name: RuleName, quota: Quota) -> Self {
-        Self { name, quota, algorithm: Algorithm::default(), prefix: PREFIX.to_owned() }
+        let algorithm = Algorithm::default();
+        Self(Arc::new(Inner {
+            name,
+            algorithm,
+            prefix: PREFIX.to_owned(),
+            on_unavailable: OnUnavailable::default(),
+            lease: None,
+            shadow: false,
+            allowed: AllowList::default(),
+            steps: vec![Step { bits: Bits::ALL, terms: Arc::new(Terms::new(algorithm, quota)) }],
+        }))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
     }
 
     /// Counted in another way.
     #[must_use]
-    pub fn with_algorithm(mut self, algorithm: Algorithm) -> Self {
-        self.algorithm = algorithm;
-        self
+    pub fn with_algorithm(self, algorithm: Algorithm) -> Self {
+        self.with(|inner| {
+            inner.algorithm = algorithm;
+            for step in &mut inner.steps {
+                step.terms = Arc::new(Terms::new(algorithm, step.terms.quota));
+            }
+        })
     }
 
     /// With keys that begin otherwise than [`PREFIX`].
     #[must_use]
-    pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.prefix = prefix.into();
-        self
+    pub fn with_prefix(self, prefix: impl Into<String>) -> Self {
+        self.with(|inner| inner.prefix = prefix.into())
+    }
+
+    /// What becomes of requests while the store cannot be asked; unless said otherwise the caller gets the error.
+    #[must_use]
+    pub fn with_on_unavailable(self, on_unavailable: OnUnavailable) -> Self {
+        self.with(|inner| inner.on_unavailable = on_unavailable)
+    }
+
+    /// Lets processes hold so much of the limit in advance, all of them together, so that most checks of a busy subject cost
+    /// no round trip. No trailing window then admits more than the limit and this share of it.
+    ///
+    /// What a process holds and does not use it gives back within a second; what it held when it crashed comes back when it
+    /// leaves the window.
+    #[must_use]
+    pub fn with_lease(self, share: Share) -> Self {
+        self.with(|inner| inner.lease = Some(share))
+    }
+
+    /// Counts addresses by their networks of so many leading bits; unless said otherwise, each address by itself.
+    #[must_use]
+    pub fn with_address_bits(self, v4: u8, v6: u8) -> Self {
+        self.with(|inner| inner.steps[0].bits = Bits { v4, v6 })
+    }
+
+    /// With a limit for the networks of addresses, too. A request is charged to all steps or to none.
+    #[must_use]
+    pub fn with_network(self, network: Network) -> Self {
+        self.with(|inner| {
+            let terms = Arc::new(Terms::new(inner.algorithm, network.quota));
+            inner.steps.push(Step { bits: network.into(), terms });
+        })
+    }
+
+    /// With those who are never limited, nor counted.
+    #[must_use]
+    pub fn with_allowed(self, allowed: AllowList) -> Self {
+        self.with(|inner| inner.allowed = allowed)
+    }
+
+    /// Counts, and is in nobody's way: to see what a rule would do
+    /// ([`Source::Shadow`](crate::Source::Shadow) where it would refuse).
+    #[must_use]
+    pub fn shadow(self) -> Self {
+        self.with(|inner| inner.shadow = true)
+    }
+
+    /// Whether it can be kept.
+    ///
+    /// # Errors
+    /// [`InvalidRule`].
+    pub fn validate(&self) -> Result<(), InvalidRule> {
+        if self.algorithm() != Algorithm::SlidingLog {
+            return Ok(());
+        }
+        let name = || self.name().clone();
+        if let Some(step) = self.0.steps.iter().find(|step| step.terms.quota.limit() > LOG_MOST) {
+            return Err(InvalidRule::LogTooLong { name: name(), limit: step.terms.quota.limit() });
+        }
+        if self.0.lease.is_some() { Err(InvalidRule::LeasedLog { name: name() }) } else { Ok(()) }
+    }
+
+    /// What is allowed but dear, as a sentence.
+    pub fn warning(&self) -> Option<String> {
+        let limit = self.0.steps.iter().map(|step| step.terms.quota.limit()).max().unwrap_or(0);
+        (self.algorithm() == Algorithm::SlidingLog && limit > LOG_ADVISED).then(|| {
+            format!(
+                "rule {}: a sliding log of {limit} takes some 130 bytes for each unit of cost and subject, and six times as much from {} on as before; sliding-window admits no more and takes 304 at most",
+                self.name(),
+                LOG_ADVISED + 1
+            )
+        })
     }
 
     /// Its name.
     pub fn name(&self) -> &RuleName {
-        &self.name
+        &self.0.name
     }
 
     /// How much in how long.
     pub fn quota(&self) -> Quota {
-        self.quota
+        self.0.steps[0].terms.quota
     }
 
     /// How it is counted.
     pub fn algorithm(&self) -> Algorithm {
-        self.algorithm
+        self.0.algorithm
     }
 
-    /// Where the count of a subject is kept.
+    /// What becomes of requests while the store cannot be asked.
+    pub fn on_unavailable(&self) -> OnUnavailable {
+        self.0.on_unavailable
+    }
+
+    /// Whether it only counts.
+    pub fn is_shadow(&self) -> bool {
+        self.0.shadow
+    }
+
+    /// How much of the limit may be held in advance.
+    pub fn lease(&self) -> Option<Share> {
+        self.0.lease
+    }
+
+    /// Whether a subject is never limited.
+    pub fn allows(&self, subject: &Subject) -> bool {
+        let allowed = &self.0.allowed;
+        !allowed.is_empty()
+            && (subject.address().is_some_and(|address| allowed.contains_address(address))
+                || allowed.contains_text(subject.as_str()))
+    }
+
+    pub(crate) fn has_networks(&self) -> bool {
+        self.0.steps.len() > 1
+    }
+
+    /// The most that one request can cost.
+    pub(crate) fn most(&self) -> u64 {
+        self.0.steps.iter().map(|step| step.terms.most()).min().unwrap_or(0)
+    }
+
+    /// Where the count of a subject is kept; of an address with several steps, that of the first.
     ///
     /// All but sorted sets carry a hash tag, which is the subject's: so all limits of one subject can be asked at once, also
     /// in a cluster. Sorted sets are in the form that other programs share.
     pub fn key(&self, subject: &Subject) -> String {
-        let Self { name: RuleName(name), prefix, .. } = self;
-        if self.algorithm == Algorithm::SlidingLog {
-            return format!("{prefix}{name}:{subject}");
-        }
-        format!("{prefix}{{{}}}:{name}:{subject}", bucket(subject))
+        String::from_utf8_lossy(&self.limit(subject).key).into_owned()
     }
 
+    /// What a subject may have by itself.
     pub(crate) fn limit(&self, subject: &Subject) -> Limit {
-        Limit { key: Bytes::from(self.key(subject)), algorithm: self.algorithm, quota: self.quota }
-    }
-}
-
-/// FNV-1a with 64 bits, mixed as `MurmurHash3` ends: the same on every node, and neighbours among addresses are spread.
-fn bucket(subject: &Subject) -> u64 {
-    let hash = subject.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    (mixed ^ (mixed >> 33)) % BUCKETS
-}
-
-impl RuleName {
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for RuleName {
-    type Err = InvalidRuleName;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let allowed = |byte: u8| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'.' | b'-')
-        };
-        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(InvalidRuleName(text.to_owned()))
+        let step = &self.0.steps[0];
+        match subject.address() {
+            Some(address) if step.bits != Bits::ALL => self.limit_of(step, &step.bits.subject(address)),
+            _ => self.limit_of(step, subject),
         }
     }
-}
 
-impl fmt::Display for RuleName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_short_and_plain() {
-        for text in ["", "A", "a b", "a:b", "a{", &"x".repeat(65)] {
-            assert!(text.parse::<RuleName>().is_err_and(|error| error.to_string().contains("a-z")), "{text}");
-        }
-        assert!("smtp.per-ip_1".parse::<RuleName>().is_ok());
+    /// What its networks may have, from the narrowest; nothing for what is no address.
+    pub(crate) fn networks(&self, subject: &Subject) -> impl Iterator<Item = (Subject, Limit)> {
+        let steps = subject.address().map(|address| (address, &self.0.steps[1..]));
+        steps.into_iter().flat_map(move |(address, steps)| {
+            steps.iter().map(move |step| {
+                let network = step.bits.subject(address);
+                let limit = self.limit_of(step, &network);
+                (network, limit)
+            })
+        })
     }
 
-    #[test]
-    fn all_limits_of_a_subject_are_in_one_slot_and_subjects_are_spread() {
-        let rule = |name: &str| Rule::new(name.parse().expect("a name"), "1/1s".parse().expect("a quota"));
-        let tag = |key: &str| key[key.find('{').expect("a tag")..=key.find('}').expect("a tag")].to_owned();
-        let mut tags = std::collections::HashMap::new();
-        for number in 0..6_400 {
-            let subject = Subject::ip(std::net::Ipv4Addr::from(0x0a00_0000 + number).into());
-            let one = tag(&rule("a").key(&subject));
-            assert_eq!(one, tag(&rule("b").key(&subject)));
-            *tags.entry(one).or_insert(0) += 1;
+    fn limit_of(&self, step: &Step, subject: &Subject) -> Limit {
+        let Inner { name, prefix, algorithm, .. } = &*self.0;
+        let mut key = Vec::with_capacity(prefix.len() + name.as_str().len() + subject.as_str().len() + 6);
+        key.extend_from_slice(prefix.as_bytes());
+        if *algorithm != Algorithm::SlidingLog {
+            key.extend_from_slice(&[b'{', subject.tag()[0], subject.tag()[1], b'}', b':']);
         }
-        assert_eq!(tags.len() as u64, BUCKETS);
-        assert!(tags.values().all(|count| (50..200).contains(count)), "{tags:?}");
+        for part in [name.as_str(), ":", subject.as_str()] {
+            key.extend_from_slice(part.as_bytes());
+        }
+        Limit { key: Bytes::from(key), terms: Arc::clone(&step.terms) }
     }
 }

@@ -3,6 +3,9 @@
 #[cfg(test)]
 mod tests;
 
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
 use bytes::{Buf, Bytes};
 use valkey_connection::{Arg, Error, Reply, Script, ScriptCall};
 
@@ -15,11 +18,18 @@ static CHECK: Script = Script::new("check", include_str!("../lua/check.lua"));
 pub(crate) const MAX_ITEMS: usize = 64;
 
 /// What one subject may have: where its state is, and under which terms. Under another quota it may have room.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Limit {
     pub(crate) key: Bytes,
+    pub(crate) terms: Arc<Terms>,
+}
+
+/// How much in how long, counted how, and the same as the script takes it.
+#[derive(Debug)]
+pub(crate) struct Terms {
     pub(crate) algorithm: Algorithm,
     pub(crate) quota: Quota,
+    arguments: [Arg; 5],
 }
 
 /// What to ask of one limit.
@@ -60,6 +70,38 @@ pub(crate) struct Checked {
     pub(crate) answers: Vec<Option<Answer>>,
 }
 
+impl Terms {
+    pub(crate) fn new(algorithm: Algorithm, quota: Quota) -> Self {
+        let (letter, [a, b, c, d]) = algorithm.start(quota).terms();
+        let arguments = [Arg::from_static(letter), Arg::from(a), Arg::from(b), Arg::from(c), Arg::from(d)];
+        Self { algorithm, quota, arguments }
+    }
+
+    /// The most that one request can cost.
+    pub(crate) fn most(&self) -> u64 {
+        match self.algorithm {
+            Algorithm::Gcra { burst } => burst,
+            _ => self.quota.limit(),
+        }
+    }
+}
+
+// The arguments follow from the rest.
+impl PartialEq for Terms {
+    fn eq(&self, other: &Self) -> bool {
+        (self.algorithm, self.quota) == (other.algorithm, other.quota)
+    }
+}
+
+impl Eq for Terms {}
+
+/// Keys alone tell most limits apart.
+impl Hash for Limit {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
+    }
+}
+
 /// An answer that is none of ours.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BadAnswer {
@@ -76,11 +118,11 @@ pub(crate) fn check(items: &[Item], nonce: &Bytes) -> ScriptCall {
 
 /// `now_us` is for tests; else it is the server's clock.
 fn arguments(items: &[Item], nonce: &Bytes, now_us: Option<u64>) -> Vec<Arg> {
-    let mut quotas: Vec<(Algorithm, Quota)> = Vec::new();
+    let mut quotas: Vec<&Terms> = Vec::new();
     let numbers: Vec<usize> = items
         .iter()
         .map(|item| {
-            let wanted = (item.limit.algorithm, item.limit.quota);
+            let wanted = &*item.limit.terms;
             quotas.iter().position(|known| *known == wanted).unwrap_or_else(|| {
                 quotas.push(wanted);
                 quotas.len() - 1
@@ -88,11 +130,10 @@ fn arguments(items: &[Item], nonce: &Bytes, now_us: Option<u64>) -> Vec<Arg> {
         })
         .collect();
     let clock = now_us.map_or_else(|| Arg::from_static(""), Arg::from);
-    let mut arguments = vec![clock, Arg::from(nonce), Arg::from(quotas.len())];
-    for (algorithm, quota) in quotas {
-        let (letter, numbers) = algorithm.start(quota).terms();
-        arguments.push(Arg::from_static(letter));
-        arguments.extend(numbers.map(Arg::from));
+    let mut arguments = Vec::with_capacity(3 + 5 * quotas.len() + 4 * items.len());
+    arguments.extend([clock, Arg::from(nonce), Arg::from(quotas.len())]);
+    for terms in quotas {
+        arguments.extend(terms.arguments.iter().map(Arg::from));
     }
     for (item, number) in items.iter().zip(numbers) {
         let [what, how_much, flags] = match &item.want {
@@ -106,7 +147,7 @@ fn arguments(items: &[Item], nonce: &Bytes, now_us: Option<u64>) -> Vec<Arg> {
                 [Arg::from(*cost), Arg::from(*times), Arg::from_static(flags)]
             }
             Want::GiveBack { charge: Charge { nonce, mark: Mark(mark) }, amount } => {
-                let place = if item.limit.algorithm == Algorithm::SlidingLog {
+                let place = if item.limit.terms.algorithm == Algorithm::SlidingLog {
                     Arg::from([nonce, &b":"[..], mark.to_string().as_bytes()].concat())
                 } else {
                     Arg::from(*mark)

@@ -1,7 +1,11 @@
 //! Whom a limit is about.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::hash::{Hash, Hasher};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
 
 /// Longer values are kept as a hash: nobody fills the store by making names long.
 const LONGEST: usize = 96;
@@ -18,29 +22,38 @@ const LONGEST: usize = 96;
 /// assert!(Subject::text("x".repeat(1_000)).as_str().len() < 100);
 /// # Ok::<(), std::net::AddrParseError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Subject(String);
+#[derive(Clone)]
+pub struct Subject {
+    text: Arc<str>,
+    address: Option<IpAddr>,
+    tag: [u8; 2],
+}
+
+/// Tags are so many: enough for every node of a cluster to have some, few enough for batches to form.
+const TAGS: u64 = 64;
 
 impl Subject {
-    /// An address. An IPv4 address mapped into IPv6 is that IPv4 address.
+    /// An address. An IPv4 address mapped into IPv6 is that IPv4 address. A rule may count it by its network.
     pub fn ip(address: IpAddr) -> Self {
-        Self(address.to_canonical().to_string())
+        let address = address.to_canonical();
+        Self { text: address.to_string().into(), address: Some(address), tag: tag_of_address(address) }
     }
 
     /// The network of an address with so many leading bits, as `192.0.2.0/24`. More bits than an address has are all of them.
     pub fn network(address: IpAddr, bits: u8) -> Self {
-        match address.to_canonical() {
+        let (network, bits) = match address.to_canonical() {
             IpAddr::V4(address) => {
                 let bits = bits.min(32);
                 let masked = address.to_bits() & u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
-                Self(format!("{}/{bits}", std::net::Ipv4Addr::from_bits(masked)))
+                (IpAddr::from(Ipv4Addr::from_bits(masked)), bits)
             }
             IpAddr::V6(address) => {
                 let bits = bits.min(128);
                 let masked = address.to_bits() & u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
-                Self(format!("{}/{bits}", Ipv6Addr::from_bits(masked)))
+                (IpAddr::from(Ipv6Addr::from_bits(masked)), bits)
             }
-        }
+        };
+        Self { text: format!("{network}/{bits}").into(), address: None, tag: tag_of_address(network) }
     }
 
     /// Any other text, such as a user or a sender's address. What is long, or has characters that have no place in a key, is
@@ -49,18 +62,72 @@ impl Subject {
         let text = text.as_ref();
         let fits = text.len() <= LONGEST
             && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'{' | b'}' | b'#'));
-        if fits { Self(text.to_owned()) } else { Self(format!("#{:032x}", hash(text.as_bytes()))) }
+        let tag = tag(text.bytes());
+        if fits {
+            return Self { text: text.into(), address: None, tag };
+        }
+        // One that nobody finds collisions of: whoever did could use up what is another's.
+        let hash = u128::from_be_bytes(*Sha256::digest(text).first_chunk().unwrap_or(&[0; 16]));
+        Self { text: format!("#{hash:032x}").into(), address: None, tag }
     }
 
     /// The text that stands in the key.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The address, if it is one.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    /// The hash tag of its keys. The networks of an address have the same one, up to /24 and /48.
+    pub(crate) fn tag(&self) -> [u8; 2] {
+        self.tag
+    }
+}
+
+fn tag_of_address(address: IpAddr) -> [u8; 2] {
+    match address {
+        IpAddr::V4(address) => tag(address.octets().into_iter().take(3)),
+        IpAddr::V6(address) => tag(address.octets().into_iter().take(6)),
+    }
+}
+
+/// FNV-1a with 64 bits, mixed as `MurmurHash3` ends: the same on every node, and neighbours among addresses are spread.
+fn tag(bytes: impl Iterator<Item = u8>) -> [u8; 2] {
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let number = ((mixed ^ (mixed >> 33)) % TAGS) as u8;
+    [b'0' + number / 10, b'0' + number % 10]
+}
+
+// The address and the tag follow from the text.
+impl PartialEq for Subject {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Subject {}
+
+impl Hash for Subject {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
+}
+
+impl fmt::Debug for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Subject").field(&self.text).finish()
     }
 }
 
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -70,27 +137,14 @@ impl From<IpAddr> for Subject {
     }
 }
 
-/// FNV-1a with 128 bits (the parameters of draft-eastlake-fnv): the same in every version and on every machine, as keys that
-/// nodes share have to be.
-fn hash(bytes: &[u8]) -> u128 {
-    const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-    bytes.iter().fold(OFFSET, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_hash_is_the_published_one() {
-        assert_eq!(hash(b""), 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d);
-        assert_eq!(hash(b"a"), 0xd228_cb69_6f1a_8caf_7891_2b70_4e4a_8964);
-    }
-
-    #[test]
     fn networks_are_masked() {
-        let network = |address: &str, bits| Subject::network(address.parse().expect("an address"), bits).0;
+        let network =
+            |address: &str, bits| Subject::network(address.parse().expect("an address"), bits).to_string();
         assert_eq!(network("192.0.2.77", 24), "192.0.2.0/24");
         assert_eq!(network("192.0.2.77", 0), "0.0.0.0/0");
         assert_eq!(network("192.0.2.77", 99), "192.0.2.77/32");
@@ -107,5 +161,24 @@ mod tests {
         }
         assert_ne!(Subject::text("a b"), Subject::text("a  b"));
         assert_eq!(Subject::text("x".repeat(96)).as_str().len(), 96);
+        // The first half of the SHA-256 of "a b": nodes have to agree on it, whatever their version.
+        assert_eq!(Subject::text("a b").as_str(), "#c8687a08aa5d6ed2044328fa6a697ab8");
+    }
+
+    #[test]
+    fn all_networks_of_an_address_are_in_one_slot_and_subjects_are_spread() {
+        let mut tags = std::collections::HashMap::new();
+        for number in 0..6_400_u32 {
+            let address = IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 + (number << 8) + number % 256));
+            let subject = Subject::ip(address);
+            assert_eq!(subject.tag(), Subject::network(address, 24).tag());
+            *tags.entry(subject.tag()).or_insert(0) += 1;
+        }
+        assert_eq!(tags.len() as u64, TAGS);
+        assert!(tags.values().all(|count| (50..200).contains(count)), "{tags:?}");
+        let address: IpAddr = "2001:db8:1:2:3::4".parse().expect("an address");
+        for bits in [64, 56, 48] {
+            assert_eq!(Subject::ip(address).tag(), Subject::network(address, bits).tag());
+        }
     }
 }

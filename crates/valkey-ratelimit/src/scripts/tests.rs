@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -36,8 +36,8 @@ struct Rule {
     quotas: Vec<Quota>,
 }
 
-/// Rule, cost, and whether it is a shadow.
-type Member = (usize, u64, bool);
+/// Rule, cost, whether it is a shadow, and whether it is asked under the rule's other quota, as while rules are reloaded.
+type Member = (usize, u64, bool, bool);
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -86,7 +86,8 @@ fn rule() -> impl Strategy<Value = Rule> {
 fn trace() -> impl Strategy<Value = Trace> {
     proptest::collection::vec(rule(), 1..5).prop_flat_map(|rules| {
         let count = rules.len();
-        let member = (0..count, prop_oneof![5 => 1..5_u64, 1 => 1..70_000_u64], prop::bool::weighted(0.2));
+        let cost = prop_oneof![5 => 1..5_u64, 1 => 1..70_000_u64];
+        let member = (0..count, cost, prop::bool::weighted(0.2), prop::bool::weighted(0.1));
         let group = proptest::collection::vec(member, 1..4).prop_map(|mut members| {
             // A limit stands in a group once.
             members.sort_by_key(|(rule, ..)| *rule);
@@ -133,7 +134,7 @@ fn model(states: &mut States, items: &[Item], now: u64) -> Vec<Answer> {
             let answer = state.ask(now, Ask { times: granted.min(fits), ..ask });
             // What is refused, or only looked at, leaves everything as it was.
             if answer.granted > 0 {
-                states.insert(item.limit.key.clone(), (item.limit.quota, state));
+                states.insert(item.limit.key.clone(), (item.limit.terms.quota, state));
             }
             answers.push(answer);
         }
@@ -149,7 +150,7 @@ fn give_back(states: &mut States, item: &Item, now: u64) -> Answer {
     let back = state.give_back(now, mark, amount);
     let answer = state.ask(now, Ask::peek(1));
     if back > 0 {
-        states.insert(item.limit.key.clone(), (item.limit.quota, state));
+        states.insert(item.limit.key.clone(), (item.limit.terms.quota, state));
     }
     Answer { granted: back, ..answer }
 }
@@ -166,9 +167,9 @@ type States = HashMap<Bytes, (Quota, State)>;
 /// The state of an item's key, under the item's quota.
 fn found(states: &States, item: &Item, now: u64) -> State {
     match states.get(&item.limit.key) {
-        Some((quota, state)) if *quota == item.limit.quota => state.clone(),
-        Some((_, state)) => state.under(item.limit.algorithm, item.limit.quota, now),
-        None => item.limit.algorithm.start(item.limit.quota),
+        Some((quota, state)) if *quota == item.limit.terms.quota => state.clone(),
+        Some((_, state)) => state.under(item.limit.terms.algorithm, item.limit.terms.quota, now),
+        None => item.limit.terms.algorithm.start(item.limit.terms.quota),
     }
 }
 
@@ -182,6 +183,7 @@ struct Charged {
     amount: u64,
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm for each step of a trace")]
 async fn play(connection: &Connection, source: &str, trace: &Trace) -> Result<(), TestCaseError> {
     let keys: Vec<Bytes> =
         trace.rules.iter().map(|_| Bytes::from(format!("{{limits}}:{}", unique_name("rule")))).collect();
@@ -189,11 +191,13 @@ async fn play(connection: &Connection, source: &str, trace: &Trace) -> Result<()
     let (mut states, mut now, mut next) = (States::new(), NOW, 0);
     let mut charges: Vec<Charged> = Vec::new();
     for (number, step) in trace.steps.iter().enumerate() {
-        let item = |rule: usize, want: Want| {
+        let item_under = |rule: usize, other: bool, want: Want| {
             let Rule { algorithm, quotas } = &trace.rules[rule];
-            let (algorithm, quota) = (*algorithm, quotas[chosen[rule]]);
-            Item { limit: Limit { key: keys[rule].clone(), algorithm, quota }, want }
+            let quota = quotas[(chosen[rule] + usize::from(other)) % quotas.len()];
+            let terms = Arc::new(Terms::new(*algorithm, quota));
+            Item { limit: Limit { key: keys[rule].clone(), terms }, want }
         };
+        let item = |rule: usize, want: Want| item_under(rule, false, want);
         let mut rules = Vec::new();
         let (items, modelled): (Vec<Item>, Vec<Item>) = match step {
             Step::Check(groups) => {
@@ -201,9 +205,13 @@ async fn play(connection: &Connection, source: &str, trace: &Trace) -> Result<()
                     members.iter().enumerate().map(move |(at, member)| (at, *member, *times))
                 });
                 let items: Vec<Item> = members
-                    .map(|(at, (rule, cost, shadow), times)| {
+                    .map(|(at, (rule, cost, shadow, other), times)| {
                         rules.push(rule);
-                        item(rule, Want::Grant { ask: Ask::times(cost, times), follows: at > 0, shadow })
+                        item_under(
+                            rule,
+                            other,
+                            Want::Grant { ask: Ask::times(cost, times), follows: at > 0, shadow },
+                        )
                     })
                     .collect();
                 (items.clone(), items)
@@ -218,7 +226,8 @@ async fn play(connection: &Connection, source: &str, trace: &Trace) -> Result<()
                 let Charged { rule, quota, model, server, amount: most } =
                     if is_log { charges.swap_remove(which) } else { charges[which].clone() };
                 // What was charged under another quota has another kind of mark.
-                if quota != item(rule, Want::GiveBack { charge: server.clone(), amount: 0 }).limit.quota {
+                if quota != item(rule, Want::GiveBack { charge: server.clone(), amount: 0 }).limit.terms.quota
+                {
                     continue;
                 }
                 let amount = if is_log { most.min(*amount) } else { *amount };
@@ -259,13 +268,13 @@ async fn play(connection: &Connection, source: &str, trace: &Trace) -> Result<()
             {
                 charges.push(Charged {
                     rule: rules[at],
-                    quota: item.limit.quota,
+                    quota: item.limit.terms.quota,
                     model: expected.mark,
                     server: Charge { nonce: nonce.clone(), mark: answer.mark },
                     amount: answer.granted * ask.cost,
                 });
             }
-            if item.limit.algorithm == Algorithm::SlidingLog {
+            if item.limit.terms.algorithm == Algorithm::SlidingLog {
                 // The script's mark is the number of a member.
                 (expected.mark, answer.mark) = (Mark(0), Mark(0));
             }
@@ -465,6 +474,22 @@ const MUTANTS: &[Mutant] = &[
         "if mine > 0 then\n          kind.charge",
         "if true then\n          kind.charge",
     ),
+    (
+        "another quota in the same call forgets what the first charged",
+        "state.dirty and quota.kind.save(state) or raw",
+        "raw",
+    ),
+    ("another quota in the same call writes only what it charged", "before and before.added or 0", "0"),
+    (
+        "what is gone under another quota of the call still counts",
+        "max(now - quota.b, before and before.gone_us or 0)",
+        "now - quota.b",
+    ),
+    (
+        "a look under another quota changes the quota",
+        "    return quota.kind.open(quota, state.dirty and quota.kind.save(state) or raw, key)",
+        "    local again = quota.kind.open(quota, state.dirty and quota.kind.save(state) or raw, key)\n    again.dirty = state.dirty\n    states[key] = again\n    return again",
+    ),
     ("a second look at a key does not see the first", "    states[key] = state\n  end\n", "  end\n"),
     (
         "a key that stays for ever",
@@ -482,7 +507,7 @@ fn an_old_mark_is_not_taken_for_one_of_256_sub_windows_later() {
         let quota: Quota = "5/1m".parse().unwrap();
         let key = Bytes::from(unique_name("rule"));
         let item = |want: Want| Item {
-            limit: Limit { key: key.clone(), algorithm: Algorithm::SlidingWindow, quota },
+            limit: Limit { key: key.clone(), terms: Arc::new(Terms::new(Algorithm::SlidingWindow, quota)) },
             want,
         };
         let ask = async |want: Want, now: u64| {
