@@ -9,8 +9,10 @@
 //! A lone check costs one round trip; under load calls grow by themselves.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -18,7 +20,9 @@ use valkey_connection::{Connection, Mode};
 
 use crate::algorithm::{Algorithm, Answer, Ask};
 use crate::error::Failed;
-use crate::scripts::{self, Charge, Item, Limit, Want};
+use crate::lease::{Held, Lease};
+use crate::memory::Memory;
+use crate::scripts::{self, Charge, Item, Limit, MAX_ITEMS, Want};
 
 /// One call asks for no more keys: beyond that the server does nothing else for too long.
 const MAX_KEYS: usize = 32;
@@ -26,10 +30,19 @@ const MAX_KEYS: usize = 32;
 const CALLS: usize = 2;
 
 /// One of several equal requests to a key.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub(crate) limit: Limit,
     pub(crate) cost: u64,
+    /// What may be held in advance of the limit.
+    pub(crate) held: Option<Held>,
+}
+
+/// Keys alone tell most requests apart.
+impl Hash for Wanted {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.limit.hash(state);
+    }
 }
 
 /// What one of them got.
@@ -44,10 +57,18 @@ pub(crate) enum Got {
     Foreign,
 }
 
-type Waiting = oneshot::Sender<Result<Got, Failed>>;
+struct Waiting {
+    answer: oneshot::Sender<Result<Got, Failed>>,
+    /// How much it would have leased for those who come after it.
+    lease: u64,
+}
+
+/// What goes into one call: equal requests, and who waits for them.
+type Taken = Vec<(Wanted, Vec<Waiting>)>;
 
 pub(crate) struct Combiner {
     connection: Connection,
+    memory: Arc<Memory>,
     /// One, or in a cluster one for each hash tag: the keys of a call have to be on one node.
     lines: Mutex<HashMap<Bytes, Line>>,
     clustered: bool,
@@ -68,32 +89,32 @@ struct Nonces {
 }
 
 impl Combiner {
-    pub(crate) fn new(connection: Connection) -> Arc<Self> {
+    pub(crate) fn new(connection: Connection, memory: Arc<Memory>) -> Arc<Self> {
         let process = uuid::Uuid::new_v4().simple().to_string();
         let nonces = Nonces { process: process[..16].to_owned(), next: AtomicU64::new(0) };
         let clustered = connection.settings().mode == Mode::Cluster;
-        Arc::new(Self { connection, lines: Mutex::default(), clustered, nonces })
+        Arc::new(Self { connection, memory, lines: Mutex::default(), clustered, nonces })
     }
 
-    /// Asks for one request.
+    /// Asks for one request, and for a lease of so much. What the store says is noted in the memory.
     ///
     /// # Cancel safety
     /// A request that is no longer waited for may be charged all the same.
-    pub(crate) async fn ask(self: &Arc<Self>, wanted: Wanted) -> Result<Got, Failed> {
+    pub(crate) async fn ask(self: &Arc<Self>, wanted: Wanted, lease: u64) -> Result<Got, Failed> {
         let (answer, answered) = oneshot::channel();
         let tag = self.tag(&wanted.limit.key);
-        if self.stand_in_line(&tag, wanted, answer) {
+        if self.stand_in_line(&tag, wanted, Waiting { answer, lease }) {
             tokio::spawn(Arc::clone(self).call_until_empty(tag));
         }
         answered.await.unwrap_or_else(|_| Err(Failed::Answer("the call was given up".to_owned())))
     }
 
     /// Whether a call may begin for it.
-    fn stand_in_line(&self, tag: &Bytes, wanted: Wanted, answer: Waiting) -> bool {
+    fn stand_in_line(&self, tag: &Bytes, wanted: Wanted, one: Waiting) -> bool {
         let mut lines = self.lines();
         let line = lines.entry(tag.clone()).or_default();
         let waiting = line.waiting.entry(wanted.clone()).or_default();
-        waiting.push(answer);
+        waiting.push(one);
         if waiting.len() == 1 {
             line.order.push_back(wanted);
         }
@@ -144,7 +165,7 @@ impl Combiner {
 
     /// What comes next in a line; if nothing does, the caller's place in it is free, in the same moment: who comes later makes
     /// a call.
-    fn take_or_leave(&self, tag: &Bytes) -> Option<Vec<(Wanted, Vec<Waiting>)>> {
+    fn take_or_leave(&self, tag: &Bytes) -> Option<Taken> {
         let mut lines = self.lines();
         let line = lines.get_mut(tag)?;
         let taken = line.take();
@@ -171,28 +192,74 @@ impl Combiner {
         }
     }
 
-    async fn serve(&self, taken: Vec<(Wanted, Vec<Waiting>)>) {
-        let items: Vec<Item> = taken
-            .iter()
-            .map(|(Wanted { limit, cost }, waiting)| Item {
-                limit: limit.clone(),
-                want: Want::Grant {
-                    ask: Ask::times(*cost, waiting.len() as u64),
-                    follows: false,
-                    shadow: false,
-                },
-            })
-            .collect();
+    async fn serve(self: &Arc<Self>, taken: Taken) {
+        let mut items = Vec::with_capacity(taken.len());
+        for (wanted, waiting) in &taken {
+            let ask = Ask::times(wanted.cost, waiting.len() as u64);
+            items.push(Item { limit: wanted.limit.clone(), want: granting(ask, false) });
+            if let Some((held, ask)) = lease_of(wanted, waiting) {
+                // All of it, or none: what is held was charged.
+                items.push(Item { limit: wanted.limit.clone(), want: granting(ask, false) });
+                items.push(Item { limit: held.limit.clone(), want: granting(ask, true) });
+            }
+        }
+        let asked = Instant::now();
         match self.call(&items).await {
             Ok((nonce, answers)) => {
-                for ((wanted, waiting), answer) in taken.into_iter().zip(answers) {
+                let mut answers = answers.into_iter();
+                for (wanted, waiting) in taken {
+                    let answer = answers.next().flatten();
+                    let leased = lease_of(&wanted, &waiting).and_then(|_| {
+                        let leased = answers.next().flatten();
+                        answers.next().flatten().and(leased)
+                    });
+                    if let Some(answer) = &answer {
+                        self.note(&wanted, answer, leased, &nonce, asked);
+                    }
                     deal(&wanted, waiting, answer, &nonce);
                 }
             }
             Err(failed) => {
-                for answer in taken.into_iter().flat_map(|(_, waiting)| waiting) {
-                    let _ = answer.send(Err(failed.clone()));
+                for one in taken.into_iter().flat_map(|(_, waiting)| waiting) {
+                    let _ = one.answer.send(Err(failed.clone()));
                 }
+            }
+        }
+    }
+
+    /// Notes what is known now: that the next will be refused, or what is held.
+    fn note(
+        self: &Arc<Self>,
+        wanted: &Wanted,
+        answer: &Answer,
+        leased: Option<Answer>,
+        nonce: &Bytes,
+        asked: Instant,
+    ) {
+        let Wanted { limit, cost, held } = wanted;
+        let granted = leased.map_or(0, |leased| leased.granted);
+        let answer = leased.unwrap_or(*answer);
+        let Some(held) = held.as_ref().filter(|_| granted > 0 || answer.next_after == 0) else {
+            self.memory.note(limit, *cost, &answer, asked);
+            return;
+        };
+        let charge = Charge { nonce: nonce.clone(), mark: answer.mark };
+        let lease = Arc::new(Lease::new((limit.clone(), charge), answer, granted, asked, held.valid()));
+        self.memory.hold(limit, Arc::clone(&lease));
+        if granted > 0 {
+            tokio::spawn(Arc::clone(self).return_rest(lease));
+        }
+    }
+
+    /// Gives back what is left of a lease when its time is over. If that does not get there, less is admitted, not more.
+    async fn return_rest(self: Arc<Self>, lease: Arc<Lease>) {
+        tokio::time::sleep_until(lease.until().into()).await;
+        let amount = lease.take_rest();
+        if amount > 0 {
+            let (limit, charge) = lease.charged.clone();
+            let want = Want::GiveBack { charge, amount };
+            if self.call(&[Item { limit: limit.clone(), want }]).await.is_ok() {
+                self.memory.forget_refusal(&limit);
             }
         }
     }
@@ -202,11 +269,21 @@ impl Combiner {
     }
 }
 
+fn granting(ask: Ask, follows: bool) -> Want {
+    Want::Grant { ask, follows, shadow: false }
+}
+
+/// What to lease beside equal requests.
+fn lease_of<'a>(wanted: &'a Wanted, waiting: &[Waiting]) -> Option<(&'a Held, Ask)> {
+    let most = waiting.iter().map(|one| one.lease).max().filter(|most| *most > 0)?;
+    Some((wanted.held.as_ref()?, Ask::times(1, most)))
+}
+
 /// Gives each who waited what it got: the first come are granted. Who no longer waits is not missed.
 fn deal(wanted: &Wanted, waiting: Vec<Waiting>, answer: Option<Answer>, nonce: &Bytes) {
     let Some(answer) = answer else {
         for one in waiting {
-            let _ = one.send(Ok(Got::Foreign));
+            let _ = one.answer.send(Ok(Got::Foreign));
         }
         return;
     };
@@ -226,20 +303,22 @@ fn deal(wanted: &Wanted, waiting: Vec<Waiting>, answer: Option<Answer>, nonce: &
         } else {
             Got::Refused(answer)
         };
-        let _ = one.send(Ok(got));
+        let _ = one.answer.send(Ok(got));
     }
 }
 
 impl Line {
     /// What comes next. Who has given up waiting is not asked for: after an outage nobody is charged for what was decided
     /// long ago.
-    fn take(&mut self) -> Vec<(Wanted, Vec<Waiting>)> {
-        let mut taken = Vec::new();
-        while taken.len() < MAX_KEYS {
+    fn take(&mut self) -> Taken {
+        let (mut taken, mut items) = (Vec::new(), 0);
+        // A lease takes two items more.
+        while taken.len() < MAX_KEYS && items + 3 <= MAX_ITEMS {
             let Some(wanted) = self.order.pop_front() else { break };
             let mut waiting = self.waiting.remove(&wanted).unwrap_or_default();
-            waiting.retain(|one| !one.is_closed());
+            waiting.retain(|one| !one.answer.is_closed());
             if !waiting.is_empty() {
+                items += if lease_of(&wanted, &waiting).is_some() { 3 } else { 1 };
                 taken.push((wanted, waiting));
             }
         }
@@ -265,10 +344,10 @@ mod tests {
         let mut receivers = Vec::new();
         for number in 0..100_u64 {
             let limit = Limit { key: Bytes::from(format!("k{}", number % 50)), terms: Arc::clone(&terms) };
-            let wanted = Wanted { limit, cost: 1 };
+            let wanted = Wanted { limit, cost: 1, held: None };
             let (answer, answered) = oneshot::channel();
             let waiting = line.waiting.entry(wanted.clone()).or_default();
-            waiting.push(answer);
+            waiting.push(Waiting { answer, lease: 0 });
             if waiting.len() == 1 {
                 line.order.push_back(wanted);
             }
@@ -277,9 +356,8 @@ mod tests {
                 receivers.push(answered);
             }
         }
-        let counts = |taken: &[(Wanted, Vec<Waiting>)]| -> Vec<usize> {
-            taken.iter().map(|(_, waiting)| waiting.len()).collect()
-        };
+        let counts =
+            |taken: &Taken| -> Vec<usize> { taken.iter().map(|(_, waiting)| waiting.len()).collect() };
         let first = line.take();
         assert_eq!(first[0].0.limit.key, "k10");
         assert_eq!(counts(&first), [2; MAX_KEYS]);

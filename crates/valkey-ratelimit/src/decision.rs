@@ -1,7 +1,9 @@
 //! What became of a request to a limit.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::lease::Lease;
 use crate::rule::RuleName;
 use crate::scripts::{Charge, Limit};
 use crate::subject::Subject;
@@ -78,10 +80,33 @@ pub struct Standing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
     pub(crate) rule: RuleName,
-    /// What was charged, the subject's own limit first.
-    pub(crate) charges: Vec<(Limit, Charge)>,
+    pub(crate) charges: Charges,
     pub(crate) amount: u64,
 }
+
+/// Where a request was charged, the subject's own limit first.
+#[derive(Clone, Debug)]
+pub(crate) enum Charges {
+    Own(Vec<(Limit, Charge)>),
+    Leased(Arc<Lease>),
+}
+
+impl Charges {
+    pub(crate) fn as_slice(&self) -> &[(Limit, Charge)] {
+        match self {
+            Self::Own(charges) => charges,
+            Self::Leased(lease) => std::slice::from_ref(&lease.charged),
+        }
+    }
+}
+
+impl PartialEq for Charges {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for Charges {}
 
 impl Decision {
     /// Whether the request may go on.
@@ -118,6 +143,8 @@ impl Allowed {
 }
 
 impl Source {
+    pub(crate) const COUNT: usize = 7;
+
     /// The word for metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -83,6 +83,20 @@ impl LimitError {
         matches!(self, Self::Away { .. } | Self::Late { .. } | Self::Unavailable { .. })
     }
 
+    /// The class as a word for metrics and logs.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::CostAboveLimit { .. } => "cost_above_limit",
+            Self::Rule(_) => "invalid_rule",
+            Self::Demands { .. } => "demands",
+            Self::ForeignKey { .. } => "foreign_key",
+            Self::Away { .. } => "away",
+            Self::Late { .. } => "late",
+            Self::Unavailable { .. } => "unavailable",
+            Self::BadAnswer { .. } => "bad_answer",
+        }
+    }
+
     pub(crate) fn of(rule: &RuleName, error: Failed) -> Self {
         let rule = rule.clone();
         match error {

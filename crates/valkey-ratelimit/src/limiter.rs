@@ -8,13 +8,14 @@ use valkey_connection::{Command, Connection};
 
 use crate::algorithm::{Answer, Ask};
 use crate::combiner::{Combiner, Got, Wanted};
-use crate::decision::{Allowed, Decision, Denied, Source, Standing, Ticket};
-use crate::denials::Denials;
+use crate::decision::{Allowed, Charges, Decision, Denied, Source, Standing, Ticket};
 use crate::error::{Failed, LimitError};
 use crate::fallback::Fallback;
+use crate::lease::Lease;
+use crate::memory::{Memory, Recalled};
 use crate::outage::{Health, Machine, Outcome, Route, Turn};
 use crate::rule::Rule;
-use crate::scripts::{Item, Limit, Want};
+use crate::scripts::{Charge, Item, Limit, Want};
 use crate::several::{Demand, Step, in_nobodys_way};
 use crate::subject::Subject;
 use crate::unavailable::OnUnavailable;
@@ -46,7 +47,7 @@ use crate::unavailable::OnUnavailable;
 pub struct Limiter {
     connection: Connection,
     pub(crate) combiner: Arc<Combiner>,
-    pub(crate) denials: Arc<Denials>,
+    pub(crate) memory: Arc<Memory>,
     pub(crate) fallback: Arc<Fallback>,
     outage: Arc<Mutex<Machine>>,
     deadline: Duration,
@@ -59,15 +60,9 @@ impl Limiter {
     /// Over a connection, which may be shared with anything else.
     pub fn new(connection: Connection) -> Self {
         let outage = Arc::new(Mutex::new(Machine::new(DEADLINE, Instant::now())));
-        let combiner = Combiner::new(connection.clone());
-        Self {
-            combiner,
-            connection,
-            denials: Arc::default(),
-            fallback: Arc::default(),
-            outage,
-            deadline: DEADLINE,
-        }
+        let memory: Arc<Memory> = Arc::default();
+        let combiner = Combiner::new(connection.clone(), Arc::clone(&memory));
+        Self { combiner, connection, memory, fallback: Arc::default(), outage, deadline: DEADLINE }
     }
 
     /// How long a call waits for the store at most; 100 ms unless said otherwise. It begins to count what fails anew.
@@ -98,33 +93,37 @@ impl Limiter {
             // One demand has one decision.
             return Ok(decisions.pop().unwrap_or_else(|| Decision::Allowed(Allowed::by(Source::AllowList))));
         }
-        if rule.allows(subject) {
-            return Ok(Decision::Allowed(Allowed::by(Source::AllowList)));
+        let decision = if rule.allows(subject) {
+            Ok(Decision::Allowed(Allowed::by(Source::AllowList)))
+        } else {
+            self.check_one(rule, subject, cost.max(1)).await
+        };
+        let decision = if rule.is_shadow() { Ok(in_nobodys_way(decision)) } else { decision };
+        match &decision {
+            Ok(decision) => rule.count(decision),
+            Err(error) => rule.count_undecided(error),
         }
-        rule.validate()?;
-        let cost = cost.max(1);
-        let decision = self.check_one(rule, subject, cost).await;
-        if rule.is_shadow() { Ok(in_nobodys_way(decision)) } else { decision }
+        decision
     }
 
     async fn check_one(&self, rule: &Rule, subject: &Subject, cost: u64) -> Result<Decision, LimitError> {
+        rule.validate()?;
         let limit = rule.limit(subject);
-        let asked = Instant::now();
-        if let Some(answer) = self.denials.of(&limit, cost, asked) {
-            return refused(rule, subject, cost, &answer, Source::Memory);
-        }
-        let wanted = Wanted { limit: limit.clone(), cost };
-        match self.in_time(rule, self.combiner.ask(wanted)).await {
+        let now = Instant::now();
+        let last = match self.memory.recall(&limit, cost, now) {
+            Recalled::Refused(answer) => return refused(rule, subject, cost, &answer, Source::Memory),
+            Recalled::Taken { lease, left } => return Ok(taken(rule, cost, lease, left)),
+            Recalled::Unknown(last) => last,
+        };
+        let held = rule.held(subject);
+        let lease = held.as_ref().zip(last).map_or(0, |(held, last)| last.next(held.most(), now));
+        let wanted = Wanted { limit: limit.clone(), cost, held };
+        match self.in_time(rule, self.combiner.ask(wanted, lease)).await {
             Ok(Got::Granted { answer, charge }) => {
-                self.denials.note(&limit, cost, &answer, asked);
-                let ticket =
-                    Ticket { rule: rule.name().clone(), charges: vec![(limit, charge)], amount: cost };
-                Ok(allowed(&answer, ticket))
+                let charges = Charges::Own(vec![(limit, charge)]);
+                Ok(allowed(&answer, Ticket { rule: rule.name().clone(), charges, amount: cost }))
             }
-            Ok(Got::Refused(answer)) => {
-                self.denials.note(&limit, cost, &answer, asked);
-                refused(rule, subject, cost, &answer, Source::Store)
-            }
+            Ok(Got::Refused(answer)) => refused(rule, subject, cost, &answer, Source::Store),
             Ok(Got::Foreign) => Err(foreign(rule, &limit)),
             Err(error) if error.is_unavailable() => match rule.on_unavailable() {
                 OnUnavailable::Allow => Ok(Decision::Allowed(Allowed::by(Source::Fallback))),
@@ -174,14 +173,14 @@ impl Limiter {
     pub async fn refund(&self, ticket: Ticket, amount: u64) -> Result<u64, LimitError> {
         let Ticket { rule, charges, amount: charged } = ticket;
         let amount = amount.min(charged);
-        let limits: Vec<Limit> = charges.iter().map(|(limit, _)| limit.clone()).collect();
-        let items = charges
-            .into_iter()
-            .map(|(limit, charge)| Item { limit, want: Want::GiveBack { charge, amount } })
-            .collect();
+        let give_back = |(limit, charge): &(Limit, Charge)| Item {
+            limit: limit.clone(),
+            want: Want::GiveBack { charge: charge.clone(), amount },
+        };
+        let items = charges.as_slice().iter().map(give_back).collect();
         let answers = self.in_time_of(&rule, self.combiner.call_each(items)).await;
-        for limit in &limits {
-            self.denials.forget(limit);
+        for (limit, _) in charges.as_slice() {
+            self.memory.forget_refusal(limit);
         }
         Ok(answers?.first().and_then(|(_, answer)| answer.as_ref()).map_or(0, |answer| answer.granted))
     }
@@ -203,11 +202,10 @@ impl Limiter {
         if more == 0 {
             return Ok(actual);
         }
-        let items = ticket
-            .charges
-            .iter()
-            .map(|(limit, _)| {
-                let want = Want::Grant { ask: Ask::times(1, more), follows: false, shadow: false };
+        let charges = ticket.charges.as_slice().iter().enumerate();
+        let items = charges
+            .map(|(at, (limit, _))| {
+                let want = Want::Grant { ask: Ask::times(1, more), follows: at > 0, shadow: false };
                 Item { limit: limit.clone(), want }
             })
             .collect();
@@ -228,7 +226,7 @@ impl Limiter {
             reply.and_then(|reply| reply.as_int()).map_err(Failed::Store)
         };
         let removed = self.in_time(rule, call).await;
-        self.denials.forget(&limit);
+        self.memory.forget(&limit);
         Ok(removed? > 0)
     }
 
@@ -299,6 +297,14 @@ pub(crate) fn allowed(answer: &Answer, ticket: Ticket) -> Decision {
         reset_after,
         ticket: Some(ticket),
     })
+}
+
+/// Allowed by what is held.
+fn taken(rule: &Rule, cost: u64, lease: Arc<Lease>, left: u64) -> Decision {
+    let remaining = lease.answer.remaining + left;
+    let reset_after = Duration::from_micros(lease.answer.reset_after);
+    let ticket = Ticket { rule: rule.name().clone(), charges: Charges::Leased(lease), amount: cost };
+    Decision::Allowed(Allowed { source: Source::Lease, remaining, reset_after, ticket: Some(ticket) })
 }
 
 pub(crate) fn refused(

@@ -14,9 +14,13 @@ pub use self::network::Network;
 pub use self::share::{InvalidShare, Share};
 use crate::algorithm::Algorithm;
 use crate::allow::AllowList;
+use crate::decision::Decision;
+use crate::error::LimitError;
+use crate::lease::Held;
 use crate::quota::Quota;
 use crate::scripts::{Limit, Terms};
 use crate::subject::Subject;
+use crate::telemetry::{self, Decided};
 use crate::unavailable::OnUnavailable;
 
 /// What the keys of all limits begin with, unless said otherwise.
@@ -54,8 +58,11 @@ struct Inner {
     prefix: String,
     on_unavailable: OnUnavailable,
     lease: Option<Share>,
+    /// What the lease comes to, unless it is too little to be of use.
+    held: Option<Arc<Terms>>,
     shadow: bool,
     allowed: AllowList,
+    decided: Decided,
     /// What each subject may have, and then the wider networks of an address.
     steps: Vec<Step>,
 }
@@ -100,14 +107,19 @@ impl Rule {
             prefix: PREFIX.to_owned(),
             on_unavailable: OnUnavailable::default(),
             lease: None,
+            held: None,
             shadow: false,
             allowed: AllowList::default(),
+            decided: Decided::default(),
             steps: vec![Step { bits: Bits::ALL, terms: Arc::new(Terms::new(algorithm, quota)) }],
         }))
     }
 
     fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
-        change(Arc::make_mut(&mut self.0));
+        let inner = Arc::make_mut(&mut self.0);
+        change(inner);
+        let held = inner.lease.and_then(|share| share.held(inner.steps[0].terms.quota));
+        inner.held = held.map(|held| Arc::new(Terms::new(Algorithm::SlidingWindow, held)));
         self
     }
 
@@ -237,6 +249,14 @@ impl Rule {
                 || allowed.contains_text(subject.as_str()))
     }
 
+    pub(crate) fn count(&self, decision: &Decision) {
+        self.0.decided.count(&self.0.name, decision);
+    }
+
+    pub(crate) fn count_undecided(&self, error: &LimitError) {
+        telemetry::undecided(&self.0.name, error);
+    }
+
     pub(crate) fn has_networks(&self) -> bool {
         self.0.steps.len() > 1
     }
@@ -275,16 +295,32 @@ impl Rule {
         })
     }
 
+    /// What may be held of it in advance. The name has a mark that no rule's has.
+    pub(crate) fn held(&self, subject: &Subject) -> Option<Held> {
+        let terms = self.0.held.as_ref()?;
+        let step = &self.0.steps[0];
+        let subject = match subject.address() {
+            Some(address) if step.bits != Bits::ALL => &step.bits.subject(address),
+            _ => subject,
+        };
+        Some(Held { limit: Limit { key: self.key_of(subject, "+held:"), terms: Arc::clone(terms) } })
+    }
+
     fn limit_of(&self, step: &Step, subject: &Subject) -> Limit {
+        Limit { key: self.key_of(subject, ":"), terms: Arc::clone(&step.terms) }
+    }
+
+    fn key_of(&self, subject: &Subject, after_name: &str) -> Bytes {
         let Inner { name, prefix, algorithm, .. } = &*self.0;
-        let mut key = Vec::with_capacity(prefix.len() + name.as_str().len() + subject.as_str().len() + 6);
+        let length = prefix.len() + 5 + name.as_str().len() + after_name.len() + subject.as_str().len();
+        let mut key = Vec::with_capacity(length);
         key.extend_from_slice(prefix.as_bytes());
         if *algorithm != Algorithm::SlidingLog {
             key.extend_from_slice(&[b'{', subject.tag()[0], subject.tag()[1], b'}', b':']);
         }
-        for part in [name.as_str(), ":", subject.as_str()] {
+        for part in [name.as_str(), after_name, subject.as_str()] {
             key.extend_from_slice(part.as_bytes());
         }
-        Limit { key: Bytes::from(key), terms: Arc::clone(&step.terms) }
+        Bytes::from(key)
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::algorithm::{Answer, Ask};
-use crate::decision::{Allowed, Decision, Denied, Source, Ticket};
+use crate::decision::{Allowed, Charges, Decision, Denied, Source, Ticket};
 use crate::error::LimitError;
 use crate::limiter::{Limiter, above, allowed, foreign, locally, refused};
 use crate::rule::Rule;
@@ -99,6 +99,19 @@ impl Limiter {
     /// # Cancel safety
     /// As [`check`](Self::check).
     pub async fn check_all(&self, demands: &[Demand<'_>]) -> Result<Vec<Decision>, LimitError> {
+        let decisions = self.decide_all(demands).await;
+        match &decisions {
+            Ok(decisions) => {
+                for (demand, decision) in demands.iter().zip(decisions) {
+                    demand.rule.count(decision);
+                }
+            }
+            Err(error) => demands.iter().for_each(|demand| demand.rule.count_undecided(error)),
+        }
+        decisions
+    }
+
+    async fn decide_all(&self, demands: &[Demand<'_>]) -> Result<Vec<Decision>, LimitError> {
         let Some(first) = demands.first() else { return Ok(Vec::new()) };
         for demand in demands.iter().filter(|demand| !demand.shadow) {
             demand.rule.validate()?;
@@ -133,7 +146,7 @@ impl Limiter {
             .iter()
             .enumerate()
             .filter(|(_, step)| !step.shadow)
-            .find_map(|(at, step)| Some((at, self.denials.of(&step.limit, step.cost, asked)?)));
+            .find_map(|(at, step)| Some((at, self.memory.refusal(&step.limit, step.cost, asked)?)));
         if let Some((refusing, answer)) = refusing {
             let known =
                 |at| if at == refusing { Known::Refused(answer, Source::Memory) } else { Known::NotAsked };
@@ -146,7 +159,7 @@ impl Limiter {
             .zip(answers)
             .map(|(step, (nonce, answer))| {
                 let Some(answer) = answer else { return Known::Foreign };
-                self.denials.note(&step.limit, step.cost, &answer, asked);
+                self.memory.note(&step.limit, step.cost, &answer, asked);
                 match answer.granted {
                     0 => Known::Refused(answer, Source::Store),
                     _ => Known::Charged(answer, Charge { nonce, mark: answer.mark }),
@@ -269,6 +282,7 @@ fn fold(ladder: &[Step<'_>], known: impl Iterator<Item = Known>) -> Result<Decis
     match (denied, least, ladder.first()) {
         (Some(denied), ..) => Ok(denied),
         (None, Some(answer), Some(step)) => {
+            let charges = Charges::Own(charges);
             let ticket = Ticket { rule: step.rule.name().clone(), charges, amount: step.cost };
             Ok(allowed(&answer, ticket))
         }

@@ -1,29 +1,37 @@
-//! What is known to be refused: whoever is over a limit costs no round trip until there may be room again.
+//! What a process knows of limits without asking: who is refused, and what it holds in advance.
 //!
 //! **A refusal is repeated only while the store would refuse, too**, as long as nothing is given back: the time that was told counts
 //! from a moment before the store was asked, and others can only make it longer. What another process gives back, or a reset,
 //! is noticed after [`staleness`] at the latest.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use quick_cache::sync::Cache;
+
 use crate::algorithm::Answer;
+use crate::lease::Lease;
 use crate::quota::Quota;
 use crate::scripts::Limit;
 
-/// Keys that are remembered. Beyond them the store is asked.
+/// Limits that are remembered. Beyond them the one that was asked least is forgotten, and the store is asked.
 const MOST: usize = 100_000;
 
 /// No refusal is repeated for longer.
 const LONGEST: Duration = Duration::from_secs(5);
 
-#[derive(Debug, Default)]
-pub(crate) struct Denials {
-    known: Mutex<HashMap<Limit, Denial>>,
+pub(crate) struct Memory {
+    known: Cache<Limit, Known>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
+enum Known {
+    Refused(Denial),
+    /// Also when all of it is spent or its time is over: how much of it was of use says how much to ask for next.
+    Leased(Arc<Lease>),
+}
+
+#[derive(Clone, Copy)]
 struct Denial {
     /// What was refused; what costs as much or more is, too.
     cost: u64,
@@ -32,18 +40,44 @@ struct Denial {
     until: Instant,
 }
 
-impl Denials {
+/// What can be said without asking.
+pub(crate) enum Recalled {
+    /// What the store would say.
+    Refused(Answer),
+    /// Taken from what is held.
+    Taken { lease: Arc<Lease>, left: u64 },
+    /// The store has to be asked; this was held last, or is.
+    Unknown(Option<Arc<Lease>>),
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { known: Cache::new(MOST) }
+    }
+}
+
+impl Memory {
+    /// What is known of a request that costs so much. What is taken of a lease is taken.
+    pub(crate) fn recall(&self, limit: &Limit, cost: u64, now: Instant) -> Recalled {
+        match self.known.get(limit) {
+            Some(Known::Refused(denial)) => match denial.at(cost, now) {
+                Some(answer) => Recalled::Refused(answer),
+                None => Recalled::Unknown(None),
+            },
+            Some(Known::Leased(lease)) => match lease.take(cost, now) {
+                Some(left) => Recalled::Taken { lease, left },
+                None => Recalled::Unknown(Some(lease)),
+            },
+            None => Recalled::Unknown(None),
+        }
+    }
+
     /// What the store would say to a request that costs so much, if that is known to be a refusal.
-    pub(crate) fn of(&self, limit: &Limit, cost: u64, now: Instant) -> Option<Answer> {
-        let Denial { answer, asked, .. } =
-            self.known().get(limit).copied().filter(|denial| cost >= denial.cost && now < denial.until)?;
-        let elapsed = now.saturating_duration_since(asked).as_micros() as u64;
-        Some(Answer {
-            granted: 0,
-            next_after: answer.next_after.saturating_sub(elapsed),
-            reset_after: answer.reset_after.saturating_sub(elapsed),
-            ..answer
-        })
+    pub(crate) fn refusal(&self, limit: &Limit, cost: u64, now: Instant) -> Option<Answer> {
+        match self.known.get(limit)? {
+            Known::Refused(denial) => denial.at(cost, now),
+            Known::Leased(_) => None,
+        }
     }
 
     /// Notes what the store said to a request that costs so much, which was made after `asked`. Also what is granted may tell
@@ -53,24 +87,35 @@ impl Denials {
             return;
         }
         let until = asked + Duration::from_micros(answer.next_after).min(staleness(limit.terms.quota));
-        let denial = Denial { cost, answer: *answer, asked, until };
-        let mut known = self.known();
-        if known.len() >= MOST && !known.contains_key(limit) {
-            known.retain(|_, denial| denial.until > asked);
-            if known.len() >= MOST {
-                return;
-            }
-        }
-        known.insert(limit.clone(), denial);
+        self.known.insert(limit.clone(), Known::Refused(Denial { cost, answer: *answer, asked, until }));
+    }
+
+    /// Something is held.
+    pub(crate) fn hold(&self, limit: &Limit, lease: Arc<Lease>) {
+        self.known.insert(limit.clone(), Known::Leased(lease));
     }
 
     /// Something was given back.
-    pub(crate) fn forget(&self, limit: &Limit) {
-        self.known().remove(limit);
+    pub(crate) fn forget_refusal(&self, limit: &Limit) {
+        self.known.remove_if(limit, |known| matches!(known, Known::Refused(_)));
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<Limit, Denial>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    /// All was forgotten in the store.
+    pub(crate) fn forget(&self, limit: &Limit) {
+        self.known.remove(limit);
+    }
+}
+
+impl Denial {
+    fn at(self, cost: u64, now: Instant) -> Option<Answer> {
+        let Self { answer, asked, .. } = self;
+        let elapsed = now.saturating_duration_since(asked).as_micros() as u64;
+        (cost >= self.cost && now < self.until).then(|| Answer {
+            granted: 0,
+            next_after: answer.next_after.saturating_sub(elapsed),
+            reset_after: answer.reset_after.saturating_sub(elapsed),
+            ..answer
+        })
     }
 }
 
@@ -81,8 +126,6 @@ fn staleness(quota: Quota) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use bytes::Bytes;
     use proptest::prelude::*;
 
@@ -114,8 +157,9 @@ mod tests {
             steps in proptest::collection::vec((any::<bool>(), 1..5_u64, 0..400_u64, 0..2_000_u64), 1..120),
         ) {
             let quota = Quota::new(limit, Duration::from_millis(window_ms)).expect("in range");
-            let (denials, mut store) = (Denials::default(), algorithm.start(quota));
-            let limit = Limit { key: Bytes::from_static(b"k"), terms: Arc::new(Terms::new(algorithm, quota)) };
+            let (memory, mut store) = (Memory::default(), algorithm.start(quota));
+            let terms = Arc::new(Terms::new(algorithm, quota));
+            let limit = Limit { key: Bytes::from_static(b"k"), terms };
             let (begin, mut us) = (Instant::now(), 0);
             for (ours, cost, thousandths, way) in steps {
                 us += quota.window_us() * thousandths / 1_000;
@@ -124,7 +168,7 @@ mod tests {
                     store.ask(NOW + us, Ask::one(cost));
                     continue;
                 }
-                let known = denials.of(&limit, cost, asked);
+                let known = memory.refusal(&limit, cost, asked);
                 us += way;
                 if let Some(known) = known {
                     // Had it been asked, it would have been at once.
@@ -134,7 +178,7 @@ mod tests {
                     continue;
                 }
                 let answer = store.ask(NOW + us, Ask::one(cost));
-                denials.note(&limit, cost, &answer, asked);
+                memory.note(&limit, cost, &answer, asked);
             }
         }
     }
@@ -142,21 +186,21 @@ mod tests {
     #[test]
     fn there_is_an_end_to_what_is_remembered() {
         let quota: Quota = "1/1h".parse().expect("a quota");
-        let denials = Denials::default();
+        let memory = Memory::default();
         let terms = Arc::new(Terms::new(Algorithm::SlidingWindow, quota));
         let limit = |number: usize| Limit { key: Bytes::from(number.to_string()), terms: Arc::clone(&terms) };
         let mut store = Algorithm::SlidingWindow.start(quota);
         let full = store.ask(NOW, Ask::one(1));
         let now = Instant::now();
-        for number in 0..=MOST {
-            denials.note(&limit(number), 1, &full, now);
+        for number in 0..2 * MOST {
+            memory.note(&limit(number), 1, &full, now);
         }
-        assert!(denials.of(&limit(0), 1, now).is_some() && denials.of(&limit(MOST), 1, now).is_none());
-        let later = now + LONGEST;
-        denials.note(&limit(MOST), 1, &full, later);
-        assert!(denials.of(&limit(0), 1, later).is_none() && denials.of(&limit(MOST), 1, later).is_some());
-        assert_eq!(denials.known().len(), 1);
-        denials.forget(&limit(MOST));
-        assert!(denials.of(&limit(MOST), 1, later).is_none());
+        assert!(memory.known.len() <= MOST, "{}", memory.known.len());
+        let last = limit(2 * MOST);
+        memory.note(&last, 1, &full, now);
+        assert!(memory.refusal(&last, 1, now).is_some());
+        assert!(memory.refusal(&last, 1, now + LONGEST).is_none(), "another may have given back");
+        memory.forget_refusal(&last);
+        assert!(memory.refusal(&last, 1, now).is_none());
     }
 }
