@@ -133,7 +133,7 @@ async fn four_processes_together_spend_the_limit_and_no_more() {
     let (admitted, leased) = admitted_by_four(&url, "5000/10day", "10%", 12_000);
     assert!(admitted.len() <= 5_000, "{}", admitted.len());
     assert!(admitted.len() >= 4_750, "{} were admitted, the rest was held in vain", admitted.len());
-    assert!(leased > 1_000, "{leased} of {} by lease", admitted.len());
+    assert!(leased > 100, "{leased} of {} by lease", admitted.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
