@@ -45,7 +45,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
     run::step("rustdoc");
     run::run(
-        run::cargo().args(["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings"),
+        run::cargo()
+            .args(["doc", "--workspace", "--all-features", "--no-deps", "--locked"])
+            .env("RUSTDOCFLAGS", "-D warnings"),
     )
 }
 

@@ -27,6 +27,11 @@
 //! assert_eq!(answer.next_after, 61_000_000); // microseconds: a sub-window later than the window
 //! # Ok::<(), valkey_ratelimit::InvalidQuota>(())
 //! ```
+//!
+//! # Features
+//!
+//! - `tower`: `RateLimitLayer`, limits in front of any service.
+//! - `headers`: what HTTP says of limits. The fields `RateLimit` and `Retry-After`, and the answers 429 and 503.
 
 mod algorithm;
 mod allow;
@@ -34,13 +39,21 @@ mod combiner;
 mod decision;
 mod error;
 mod fallback;
+#[cfg(feature = "headers")]
+mod headers;
+#[cfg(feature = "tower")]
+mod layer;
 mod lease;
 mod limiter;
 mod memory;
 mod outage;
+#[cfg(feature = "headers")]
+mod problem;
 mod quota;
 mod rule;
 mod scripts;
+#[cfg(feature = "tower")]
+mod service;
 mod several;
 mod subject;
 mod telemetry;
@@ -50,10 +63,16 @@ pub use self::algorithm::{Algorithm, Answer, Ask, Mark, State};
 pub use self::allow::{AllowList, InvalidAllowed};
 pub use self::decision::{Allowed, Decision, Denied, Source, Standing, Ticket};
 pub use self::error::LimitError;
+#[cfg(feature = "headers")]
+pub use self::headers::RateLimitHeaders;
+#[cfg(feature = "tower")]
+pub use self::layer::{RateLimitLayer, Refusal, Toll, Verdict};
 pub use self::limiter::Limiter;
 pub use self::outage::Health;
 pub use self::quota::{InvalidQuota, Quota};
 pub use self::rule::{InvalidRule, InvalidRuleName, InvalidShare, Network, PREFIX, Rule, RuleName, Share};
+#[cfg(feature = "tower")]
+pub use self::service::{RateLimit, RateLimitFuture};
 pub use self::several::Demand;
 pub use self::subject::Subject;
 pub use self::unavailable::OnUnavailable;
