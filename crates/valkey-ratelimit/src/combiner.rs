@@ -180,16 +180,7 @@ impl Combiner {
     }
 
     fn tag(&self, key: &Bytes) -> Bytes {
-        if !self.clustered {
-            return Bytes::new();
-        }
-        let begin = key.iter().position(|byte| *byte == b'{');
-        let end = begin
-            .and_then(|begin| Some((begin, begin + key[begin..].iter().position(|byte| *byte == b'}')?)));
-        match end {
-            Some((begin, end)) if end > begin + 1 => key.slice(begin + 1..end),
-            _ => key.clone(),
-        }
+        if self.clustered { hash_tag(key) } else { Bytes::new() }
     }
 
     async fn serve(self: &Arc<Self>, taken: Taken) {
@@ -277,6 +268,17 @@ fn granting(ask: Ask, follows: bool) -> Want {
 fn lease_of<'a>(wanted: &'a Wanted, waiting: &[Waiting]) -> Option<(&'a Held, Ask)> {
     let most = waiting.iter().map(|one| one.lease).max().filter(|most| *most > 0)?;
     Some((wanted.held.as_ref()?, Ask::times(1, most)))
+}
+
+/// The part of a key that says on which node of a cluster it is.
+pub(crate) fn hash_tag(key: &Bytes) -> Bytes {
+    let begin = key.iter().position(|byte| *byte == b'{');
+    let end =
+        begin.and_then(|begin| Some((begin, begin + key[begin..].iter().position(|byte| *byte == b'}')?)));
+    match end {
+        Some((begin, end)) if end > begin + 1 => key.slice(begin + 1..end),
+        _ => key.clone(),
+    }
 }
 
 /// Gives each who waited what it got: the first come are granted. Who no longer waits is not missed.

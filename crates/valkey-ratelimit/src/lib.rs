@@ -55,6 +55,7 @@ mod scripts;
 #[cfg(feature = "tower")]
 mod service;
 mod several;
+mod slots;
 mod subject;
 mod telemetry;
 mod unavailable;
@@ -74,5 +75,8 @@ pub use self::rule::{InvalidRule, InvalidRuleName, InvalidShare, Network, PREFIX
 #[cfg(feature = "tower")]
 pub use self::service::{RateLimit, RateLimitFuture};
 pub use self::several::Demand;
+pub use self::slots::{
+    Acquired, Full, InvalidNodeId, NodeId, Permit, SlotError, SlotRule, SlotSettings, Slots,
+};
 pub use self::subject::Subject;
 pub use self::unavailable::OnUnavailable;

@@ -1,0 +1,92 @@
+//! Why it could not be said whether there is room.
+
+use std::time::Duration;
+
+use valkey_connection::Error;
+
+use crate::error::Failed;
+use crate::rule::RuleName;
+
+/// Why there is no slot, other than that there is no room: that is [`Acquired::Full`](crate::Acquired::Full).
+#[non_exhaustive]
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SlotError {
+    /// Several rules that cannot be asked together.
+    #[error("rule {rule} and those asked with it: at most {most}, and each of them once for a subject")]
+    Demands {
+        /// The first of them.
+        rule: RuleName,
+        /// How many there can be.
+        most: usize,
+    },
+    /// Somebody else keeps something else under the key.
+    #[error(
+        "rule {rule}: key `{key}` holds something else: rename the rule, give it another prefix, or remove the key"
+    )]
+    ForeignKey {
+        /// The rule.
+        rule: RuleName,
+        /// The key.
+        key: String,
+    },
+    /// More processes have a field under the key than can be counted in one step.
+    #[error(
+        "rule {rule}: key `{key}` has more than 1,024 fields: remove it, its processes say anew what they hold"
+    )]
+    Crowded {
+        /// The rule.
+        rule: RuleName,
+        /// The key.
+        key: String,
+    },
+    /// The store does not answer, and was not asked. It took no round trip.
+    #[error("rule {rule}: the store is away, and was not asked; see Slots::health")]
+    Away {
+        /// The rule.
+        rule: RuleName,
+    },
+    /// The store did not answer in time.
+    #[error("rule {rule}: no answer within {} ms", deadline.as_millis())]
+    Late {
+        /// The rule.
+        rule: RuleName,
+        /// How long was waited.
+        deadline: Duration,
+    },
+    /// The store could not be asked, or refused.
+    #[error("rule {rule}: {source}")]
+    Unavailable {
+        /// The rule.
+        rule: RuleName,
+        /// What the connection says.
+        source: Error,
+    },
+    /// The answer is none of the script's.
+    #[error("rule {rule}: the store's answer makes no sense: {reason}")]
+    BadAnswer {
+        /// The rule.
+        rule: RuleName,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl SlotError {
+    /// Whether the store could not be asked, rather than that something is wrong with what was asked.
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Away { .. } | Self::Late { .. } => true,
+            Self::Unavailable { source, .. } => source.is_store_failure(),
+            _ => false,
+        }
+    }
+
+    pub(super) fn of(rule: &RuleName, error: Failed) -> Self {
+        let rule = rule.clone();
+        match error {
+            Failed::Store(source) => Self::Unavailable { rule, source },
+            Failed::Late(deadline) => Self::Late { rule, deadline },
+            Failed::Answer(reason) => Self::BadAnswer { rule, reason },
+        }
+    }
+}

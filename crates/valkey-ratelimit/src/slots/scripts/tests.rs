@@ -1,0 +1,2 @@
+//! The script held against a model, on random traces of several processes.
+#![allow(clippy::unwrap_used)]
