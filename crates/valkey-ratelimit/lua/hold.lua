@@ -95,7 +95,7 @@ local function read(hold)
   elseif redis.call('HLEN', hold.key) > MAX_FIELDS then
     return -2
   end
-  local fields = redis.call('HGETALL', hold.key)
+  local code, fields = 0, redis.call('HGETALL', hold.key)
   for i = 1, #fields, 2 do
     local count, expiry, length, said = match(fields[i + 1], '^(%d+):(%d+):(%d+):(%d+)$')
     if not count then
@@ -104,7 +104,7 @@ local function read(hold)
     count, expiry, length = tonumber(count), tonumber(expiry), tonumber(length)
     if fields[i] == field then
       if tonumber(said) >= number and hold.flag ~= 'l' then
-        return -3
+        code = -3
       end
       hold.found = true
       if expiry > now then
@@ -121,7 +121,7 @@ local function read(hold)
       hold.last = max(hold.last, expiry)
     end
   end
-  return 0
+  return code
 end
 
 for _, hold in ipairs(holds) do

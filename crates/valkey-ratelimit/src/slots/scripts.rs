@@ -1,6 +1,8 @@
 //! The script of slots: what goes into it, and what its answer means.
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
 
 use bytes::{Buf, Bytes};
