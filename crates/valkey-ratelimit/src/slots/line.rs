@@ -8,6 +8,9 @@
 //! **A key is in one call at a time**, and each call says what is held, not what has changed: whatever gets lost, the next one
 //! puts it right.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,7 @@
 //! The script of slots: what goes into it, and what its answer means.
 
 #[cfg(test)]
-mod model;
+pub(super) mod model;
 #[cfg(test)]
 mod tests;
 

@@ -6,59 +6,59 @@ use super::{Code, Fact, Group, How, Key, Told};
 
 /// What a process said of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Value {
-    pub(super) count: u64,
-    pub(super) expiry: u64,
-    pub(super) lease: u64,
-    pub(super) number: u64,
+pub(in crate::slots) struct Value {
+    pub(in crate::slots) count: u64,
+    pub(in crate::slots) expiry: u64,
+    pub(in crate::slots) lease: u64,
+    pub(in crate::slots) number: u64,
 }
 
 /// A key: a field per process, or something else.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kept {
+pub(in crate::slots) enum Kept {
     Fields(HashMap<String, Value>),
     Foreign,
 }
 
 /// What becomes of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Change {
+pub(in crate::slots) struct Change {
     /// The field of who called.
-    pub(super) own: Option<Value>,
+    pub(in crate::slots) own: Option<Value>,
     /// How long the key is to live, if it was written for this.
-    pub(super) life_ms: Option<u64>,
+    pub(in crate::slots) life_ms: Option<u64>,
     /// How many dead fields go, and how many that are too far ahead come back.
-    pub(super) swept: usize,
-    pub(super) pulled: usize,
+    pub(in crate::slots) swept: usize,
+    pub(in crate::slots) pulled: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Call<'a> {
-    pub(super) now: u64,
-    pub(super) field: &'a str,
-    pub(super) lease: u64,
-    pub(super) number: u64,
-    pub(super) facts: &'a [Fact],
-    pub(super) groups: &'a [Group],
+pub(in crate::slots) struct Call<'a> {
+    pub(in crate::slots) now: u64,
+    pub(in crate::slots) field: &'a str,
+    pub(in crate::slots) lease: u64,
+    pub(in crate::slots) number: u64,
+    pub(in crate::slots) facts: &'a [Fact],
+    pub(in crate::slots) groups: &'a [Group],
 }
 
 impl Value {
-    pub(super) fn is_dead(&self, now: u64) -> bool {
+    pub(in crate::slots) fn is_dead(&self, now: u64) -> bool {
         self.expiry <= now
     }
 
-    pub(super) fn is_ahead(&self, now: u64) -> bool {
+    pub(in crate::slots) fn is_ahead(&self, now: u64) -> bool {
         self.expiry > now + 2 * self.lease
     }
 
     /// As long as it counts, at the most.
-    pub(super) fn pulled(self, now: u64) -> Self {
+    pub(in crate::slots) fn pulled(self, now: u64) -> Self {
         if self.is_ahead(now) { Self { expiry: now + self.lease, ..self } } else { self }
     }
 }
 
 /// What is answered, and what becomes of each key; `None`: nothing.
-pub(super) fn call(kept: &[Kept], call: Call<'_>) -> (Told, Vec<Option<Change>>) {
+pub(in crate::slots) fn call(kept: &[Kept], call: Call<'_>) -> (Told, Vec<Option<Change>>) {
     let Call { now, field, number, facts, groups, .. } = call;
     let keys: Vec<Key> =
         facts.iter().zip(kept).map(|(fact, kept)| read(fact, kept, field, number, now)).collect();
