@@ -58,6 +58,7 @@ struct Entry {
     held: u64,
     /// What the store knows, if that is known.
     stored: Option<u64>,
+    told_at: Option<Instant>,
     doubt: Doubt,
     /// Whether it is among the facts to tell.
     queued: bool,
@@ -144,12 +145,17 @@ impl<T> Line<T> {
         }
     }
 
-    /// The store is asked whether it still knows of one, unless there is more to tell anyway. What is past is forgotten.
+    /// The store is asked whether it still knows of one, unless there is more to tell anyway: of the one told longest ago, so
+    /// that a loss is not missed for what was told after it. What is past is forgotten.
     pub(super) fn pulse(&mut self, now: Instant) {
         self.resting = false;
         self.entries.retain(|_, entry| !entry.is_over(now));
         if self.facts.is_empty()
-            && let Some((key, entry)) = self.entries.iter_mut().find(|(_, entry)| entry.held > 0)
+            && let Some((key, entry)) = self
+                .entries
+                .iter_mut()
+                .filter(|(_, entry)| entry.held > 0)
+                .min_by_key(|(_, entry)| entry.told_at)
         {
             enqueue(&mut self.facts, key, entry);
         }
@@ -251,7 +257,7 @@ impl<T> Line<T> {
             lost |= expected.is_some_and(|expected| key.before != Some(expected));
             // Meanwhile some may have been let go, and some held without the store.
             entry.held += count - fact.held;
-            entry.stored = Some(*count);
+            (entry.stored, entry.told_at) = (Some(*count), Some(now));
             entry.doubt = match entry.doubt {
                 Doubt::Open => Doubt::Until(now + lease),
                 Doubt::Until(until) if now < until => entry.doubt,
@@ -369,6 +375,13 @@ impl Entry {
 /// Of what this process has never held the store knows nothing.
 impl Default for Entry {
     fn default() -> Self {
-        Self { held: 0, stored: Some(0), doubt: Doubt::None, queued: false, to_tell: Vec::new() }
+        Self {
+            held: 0,
+            stored: Some(0),
+            told_at: None,
+            doubt: Doubt::None,
+            queued: false,
+            to_tell: Vec::new(),
+        }
     }
 }
