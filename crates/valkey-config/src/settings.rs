@@ -83,7 +83,7 @@ impl Section {
     }
 }
 
-/// What [`Sources::load`](crate::Sources::load) can load at once: one settings struct, or a tuple of up to four that
+/// What [`Sources::load`](crate::Sources::load) can load at once: one settings struct, or a tuple of up to six that
 /// share a prefix.
 pub trait SettingsSet: Sized {
     /// The sections of all structs.
@@ -123,4 +123,6 @@ tuples! {
     (A, B);
     (A, B, C);
     (A, B, C, D);
+    (A, B, C, D, E);
+    (A, B, C, D, E, F);
 }

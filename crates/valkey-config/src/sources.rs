@@ -119,7 +119,7 @@ impl Sources {
         self
     }
 
-    /// Reads one settings struct, or a tuple of up to four. Notices are dropped: a program that runs for others wants
+    /// Reads one settings struct, or a tuple of up to six. Notices are dropped: a program that runs for others wants
     /// [`load_with_notices`](Sources::load_with_notices).
     ///
     /// # Errors

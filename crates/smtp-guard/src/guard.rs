@@ -1,0 +1,87 @@
+//! All of it as one thing that binds, runs and drains.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use crate::gate::Gate;
+use crate::limits::Limits;
+use crate::node::Node;
+use crate::settings::GuardSettings;
+use crate::shutdown::Shutdown;
+use crate::store::Store;
+
+/// A node: its gate, its policy service, its metrics, over one store.
+#[derive(Debug)]
+pub struct Guard {
+    settings: Arc<GuardSettings>,
+    node: Node,
+    store: Store,
+    gate: Option<Gate>,
+}
+
+/// Why a guard does not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GuardError {
+    /// An address cannot be listened on.
+    #[error("{section}: cannot listen on {address}: {source}")]
+    Listen {
+        /// The section of the settings it stands in.
+        section: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The settings of the connection are wrong.
+    #[error(transparent)]
+    Store(#[from] valkey_connection::Error),
+    /// The limits are none that can be asked.
+    #[error("the limits make no sense: {0}")]
+    Limits(String),
+}
+
+impl Guard {
+    /// Listens everywhere, and asks for the store; whether it is there yet is no condition.
+    ///
+    /// # Errors
+    /// [`GuardError`]
+    pub async fn bind(settings: GuardSettings) -> Result<Self, GuardError> {
+        let settings = Arc::new(settings);
+        let node = settings.identity.node_id.clone().unwrap_or_else(Node::of_host);
+        let store = Store::open(&settings);
+        let gate = if settings.gate.listen.is_empty() {
+            None
+        } else {
+            let limits = Limits::new(&settings, store.clone())?;
+            Some(Gate::bind(&settings, &node, limits).await?)
+        };
+        // The policy service and the web listen here, too.
+        Ok(Self { settings, node, store, gate })
+    }
+
+    /// What this node is called.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Where the gate really listens; empty if there is none.
+    pub fn gate_addresses(&self) -> Vec<SocketAddr> {
+        self.gate.as_ref().map(Gate::addresses).unwrap_or_default()
+    }
+
+    /// Runs until it is told to end, and everything has ended.
+    pub async fn run(self, shutdown: Shutdown) {
+        let Self { settings, store, gate, node: _ } = self;
+        let mut services = JoinSet::new();
+        services.spawn(store.run(shutdown.clone()));
+        if let Some(gate) = gate {
+            services.spawn(gate.run(shutdown.clone(), settings.identity.drain_timeout));
+        }
+        // Services of others are spawned here, each with a clone of `shutdown`.
+        while services.join_next().await.is_some() {}
+    }
+}

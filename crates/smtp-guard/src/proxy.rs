@@ -1,0 +1,1 @@
+//! The PROXY protocol: who the client of a balancer is.

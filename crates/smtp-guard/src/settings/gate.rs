@@ -1,0 +1,119 @@
+//! `[gate]`: the connection gate.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use valkey_config::{Contradiction, CsvList, Invalid, Raw, Setting, Validate, settings};
+
+settings! {
+    /// The connection gate: where it listens, whom it trusts, where it passes connections on to.
+    #[derive(PartialEq)]
+    pub struct GateSettings in [gate] {
+        /// Where SMTP clients connect, one or several addresses with port. Empty list: no gate.
+        #[env("GATE_LISTEN")]
+        pub listen: CsvList<SocketAddr> = CsvList(vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, 2525))]),
+        /// The mail server behind: `host:port`, looked up for each connection.
+        #[env("GATE_BACKEND")]
+        pub backend: String = "127.0.0.1:10025".to_owned(),
+        /// Whether the mail server is told the client's address, with a header of the PROXY protocol, version 2.
+        #[env("GATE_BACKEND_PROXY")]
+        pub backend_proxy: bool = true,
+        /// Networks of balancers. Whoever connects from there has to begin with a PROXY header, version 1 or 2, and the
+        /// client is the one it names; from anywhere else nobody is asked for one.
+        #[env("GATE_TRUSTED_PROXIES")]
+        pub trusted_proxies: CsvList<IpNet>,
+        /// How long a balancer may take for that header.
+        #[env("GATE_HEADER_TIMEOUT")]
+        pub header_timeout: Duration = Duration::from_secs(5),
+        /// The name in replies of the gate; the node's unless set.
+        #[env("GATE_HOSTNAME")]
+        pub hostname: Option<String>,
+        /// Leading bits of an IPv6 address that count as one client: providers give each customer a network, not an address.
+        #[env("GATE_IPV6_PREFIX")]
+        pub ipv6_prefix: u8 = 64,
+        /// Networks that no limit is asked for, such as those of monitoring.
+        #[env("GATE_ALLOWED")]
+        pub allowed: CsvList<IpNet>,
+        /// Connections that this process holds at most, whatever the cluster would allow. It bounds memory and descriptors.
+        #[env("GATE_MAX_LOCAL_CONNECTIONS")]
+        pub max_local_connections: NonZeroUsize = NonZeroUsize::new(20_000).expect("not 0"),
+        /// How long a connection is held for a node that is silent; after it the connections of a dead node count no more.
+        #[env("GATE_LEASE")]
+        pub lease: Duration = Duration::from_secs(30),
+        /// How long the limits may take to answer.
+        #[env("GATE_CHECK_TIMEOUT")]
+        pub check_timeout: Duration = Duration::from_millis(100),
+        /// What becomes of a client when the limits cannot be asked: `allow` passes it on, `deny` sends it away with `421`.
+        #[env("GATE_ON_UNAVAILABLE")]
+        pub on_unavailable: OnUnavailable = OnUnavailable::Allow,
+    }
+}
+
+impl Validate for GateSettings {
+    fn validate(&self) -> Vec<Contradiction> {
+        let mut found = Vec::new();
+        let mut refuse = |wrong: bool, field: &'static str, message: &str| {
+            if wrong {
+                found.push(Contradiction::new([field], message));
+            }
+        };
+        refuse(!(1..=128).contains(&self.ipv6_prefix), "ipv6_prefix", "an IPv6 address has 1 to 128 bits");
+        refuse(
+            !self.backend.rsplit_once(':').is_some_and(|(host, port)| {
+                !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)
+            }),
+            "backend",
+            "a mail server is `host:port`, such as 127.0.0.1:10025",
+        );
+        refuse(self.header_timeout.is_zero(), "header_timeout", "zero is no time to say anything in");
+        refuse(self.check_timeout.is_zero(), "check_timeout", "zero is no time to answer in");
+        refuse(
+            self.lease < Duration::from_secs(3) || self.lease > Duration::from_hours(1),
+            "lease",
+            "a lease is from 3s to 1h",
+        );
+        refuse(
+            self.hostname
+                .as_deref()
+                .is_some_and(|name| name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic())),
+            "hostname",
+            "a host's name has printable characters without spaces only",
+        );
+        found
+    }
+}
+
+/// What becomes of a client when the limits cannot be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnUnavailable {
+    /// It passes: a limit must not stop the mail.
+    #[default]
+    Allow,
+    /// It is sent away for now.
+    Deny,
+}
+
+impl Setting for OnUnavailable {
+    fn type_name() -> String {
+        "`allow` or `deny`".to_owned()
+    }
+
+    fn parse(raw: Raw) -> Result<Self, Invalid> {
+        match raw.into_text().as_deref().map(str::trim) {
+            Some("allow") => Ok(Self::Allow),
+            Some("deny") => Ok(Self::Deny),
+            _ => Err(Invalid::expected(Self::type_name())),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+        .to_owned()
+    }
+}
