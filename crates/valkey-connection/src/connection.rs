@@ -64,6 +64,26 @@ impl Connection {
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
     pub async fn connect(settings: &ConnectionSettings) -> Result<Self, Error> {
+        let (driver, breaker, closed) = Self::parts(settings)?;
+        let pool = Pool::start(driver, breaker.clone(), closed.clone()).await?;
+        Ok(Self { inner: Arc::new(Inner { pool, breaker, _guard: closed.drop_guard() }) })
+    }
+
+    /// Connects in the background, and for as long as it takes: for programs that have work to do while the server is away.
+    /// Until it is there, calls fail as in any outage. Its tasks run on the runtime this is called on.
+    ///
+    /// # Errors
+    /// The settings are wrong, or there is no runtime.
+    pub fn connect_later(settings: &ConnectionSettings) -> Result<Self, Error> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(Error::configuration("a connection needs a tokio runtime to live on".to_owned()));
+        }
+        let (driver, breaker, closed) = Self::parts(settings)?;
+        let pool = Pool::fill(driver, breaker.clone(), closed.clone(), None);
+        Ok(Self { inner: Arc::new(Inner { pool, breaker, _guard: closed.drop_guard() }) })
+    }
+
+    fn parts(settings: &ConnectionSettings) -> Result<(Arc<Driver>, Breaker, CancellationToken), Error> {
         use valkey_config::Validate as _;
 
         let contradictions = settings.validate();
@@ -77,8 +97,7 @@ impl Connection {
         let closed = CancellationToken::new();
         let driver = Arc::new(Driver::new(settings)?);
         let breaker = Breaker::new(settings.breaker_policy());
-        let pool = Pool::start(driver, breaker.clone(), closed.clone()).await?;
-        Ok(Self { inner: Arc::new(Inner { pool, breaker, _guard: closed.drop_guard() }) })
+        Ok((driver, breaker, closed))
     }
 
     /// Runs one command.

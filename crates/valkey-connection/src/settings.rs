@@ -88,6 +88,9 @@ settings! {
         pub sentinel_password: Option<Secret>,
         /// How long connecting (TCP, TLS, login) may take. 5 s outlasts a lost SYN or two.
         pub dial_timeout: Duration = Duration::from_secs(5),
+        /// The longest pause between two tries to connect; the first is 100 ms, and each is twice the one before. Shorter
+        /// finds a server sooner that was away for long, and is more to bear for one that comes back to many.
+        pub longest_pause: Duration = Duration::from_secs(5),
         /// How long a call waits for its reply, queueing included; a call may set its own. 3 s is far above any healthy
         /// reply and short enough that callers see an outage as errors, not as silence.
         pub read_timeout: Duration = Duration::from_secs(3),
@@ -218,6 +221,7 @@ impl Validate for ConnectionSettings {
         );
         for (field, value) in [
             ("dial_timeout", self.dial_timeout),
+            ("longest_pause", self.longest_pause),
             ("read_timeout", self.read_timeout),
             ("write_timeout", self.write_timeout),
             ("probe_interval", self.probe_interval),

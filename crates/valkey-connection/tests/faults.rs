@@ -99,6 +99,25 @@ async fn e1b_a_server_that_was_away_long_is_found_again() {
 }
 
 #[tokio::test]
+async fn e1c_a_server_that_is_away_at_the_start_is_found_when_it_comes() {
+    let server = TestServer::shared().await;
+    let proxy = FaultProxy::start(&server.address()).await.unwrap();
+    proxy.refuse(true).await.unwrap();
+    // Long enough for the pauses to have grown, had nobody bounded them.
+    let settings = brisk(&format!("valkey://{}", proxy.address())).longest_pause(Duration::from_millis(500));
+    let connection = Connection::connect_later(&settings).unwrap();
+    let key = unique_name("later");
+    let away_since = Instant::now();
+    while away_since.elapsed() < Duration::from_secs(4) {
+        let error = connection.execute(lpush(&key, "x")).await.unwrap_err();
+        assert!(error.is_not_sent(), "{error:?}");
+    }
+    proxy.heal().await.unwrap();
+    let (_, took) = until_ok(Duration::from_secs(8), || connection.execute(llen(&key))).await;
+    assert!(took < Duration::from_millis(600) + PROMPT, "{took:?}");
+}
+
+#[tokio::test]
 async fn e2_a_lost_reply_is_an_unknown_outcome_and_never_repeated() {
     let setup = setup().await;
     let mut cut = setup.proxy.arm(Cut::reply_before(0).of_command("LPUSH").on(Target::Any));

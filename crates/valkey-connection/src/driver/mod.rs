@@ -197,7 +197,7 @@ impl Dialer {
             password: None,
             credential_provider: Some(Arc::clone(credentials) as _),
         };
-        let policy = reconnect_policy(returns);
+        let policy = reconnect_policy(returns, self.settings.longest_pause);
         let client =
             Client::new(config, Some(self.performance()), Some(self.connection(clustered)), Some(policy));
         // The driver bounds each step, not the whole; several hosts and steps add up.
@@ -252,13 +252,14 @@ impl Dialer {
     }
 }
 
-/// For ever, from 100 ms to 5 s, with jitter. A policy that ends leaves a client whose calls hang.
-fn reconnect_policy(returns: Returns) -> ReconnectPolicy {
+/// For ever, from 100 ms to the longest pause, with jitter. A policy that ends leaves a client whose calls hang.
+fn reconnect_policy(returns: Returns, longest: Duration) -> ReconnectPolicy {
     if returns == Returns::Never {
         // Its link ends at the loss, long before this.
         return ReconnectPolicy::new_constant(0, 3_600_000);
     }
-    let mut policy = ReconnectPolicy::new_exponential(0, 100, 5_000, 2);
+    let mut policy =
+        ReconnectPolicy::new_exponential(0, 100, longest.as_millis().try_into().unwrap_or(u32::MAX), 2);
     policy.set_jitter(100);
     policy
 }

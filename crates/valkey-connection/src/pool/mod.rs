@@ -88,9 +88,19 @@ impl Pool {
         closed: CancellationToken,
     ) -> Result<Arc<Self>, Error> {
         let first = driver.connect_when_ready().await?;
+        Ok(Self::fill(driver, breaker, closed, Some(first)))
+    }
+
+    /// A pool whose links follow in the background, those it has not been given.
+    pub(crate) fn fill(
+        driver: Arc<Driver>,
+        breaker: Breaker,
+        closed: CancellationToken,
+        first: Option<Link>,
+    ) -> Arc<Self> {
         let size = driver.settings().pool_size.max(1) as usize;
         let slots: Vec<Slot> = (0..size).map(|_| Slot::empty()).collect();
-        slots[0].link.store(Some(Arc::new(first)));
+        slots[0].link.store(first.map(Arc::new));
         let pool = Arc::new(Self {
             driver,
             slots,
@@ -103,7 +113,7 @@ impl Pool {
         for at in 0..size {
             tokio::spawn(watchdog::keep_filled(Arc::clone(&pool), at));
         }
-        Ok(pool)
+        pool
     }
 
     pub(crate) fn driver(&self) -> &Arc<Driver> {

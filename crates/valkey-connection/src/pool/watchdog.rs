@@ -11,7 +11,7 @@ use crate::driver::Link;
 use crate::error::ErrorKind;
 use crate::telemetry;
 
-/// Between the first two tries to connect; doubled with each, to some seconds.
+/// Between the first two tries to connect; doubled with each, up to the longest one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Keeps one slot filled with a link that answers, until the pool is closed.
@@ -180,10 +180,11 @@ async fn replace(pool: &Pool, slot: &Slot, cause: Cause) -> LeadsTo {
                 pool.stats.failed(&error);
                 tracing::warn!(%error, "connecting failed; trying again");
                 // The server logs every refused login, and only a person can make the next one succeed.
-                let longest = if error.kind() == ErrorKind::Auth { 10 } else { 5 };
+                let factor = if error.kind() == ErrorKind::Auth { 2 } else { 1 };
+                let longest = settings.longest_pause.saturating_mul(factor);
                 *slot.lock_error() = Some(error);
                 tokio::select! {
-                    () = sleep(jittered(pause)) => pause = (pause * 2).min(Duration::from_secs(longest)),
+                    () = sleep(jittered(pause)) => pause = (pause * 2).min(longest),
                     () = pool.driver.until_elsewhere(believed) => pause = FIRST_PAUSE,
                 }
             }
