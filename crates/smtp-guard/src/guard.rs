@@ -5,19 +5,35 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
+use valkey_ratelimit::NodeId;
 
 use crate::gate::Gate;
 use crate::limits::Limits;
-use crate::node::Node;
+use crate::node;
 use crate::settings::GuardSettings;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
 
 /// A node: its gate, its policy service, its metrics, over one store.
+///
+/// ```no_run
+/// use smtp_guard::{Guard, GuardSettings, Shutdown};
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let (settings, _) = GuardSettings::load(Some("/etc/smtp-guard.toml".into()), std::env::vars_os())?;
+/// let guard = Guard::bind(settings).await?;
+/// let shutdown = Shutdown::new();
+/// let running = tokio::spawn(guard.run(shutdown.clone()));
+/// tokio::signal::ctrl_c().await?;
+/// shutdown.drain();
+/// running.await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Guard {
     settings: Arc<GuardSettings>,
-    node: Node,
+    node: NodeId,
     store: Store,
     gate: Option<Gate>,
 }
@@ -32,7 +48,7 @@ pub enum GuardError {
         /// The section of the settings it stands in.
         section: &'static str,
         /// The address.
-        address: SocketAddr,
+        address: String,
         /// What the system says.
         source: io::Error,
     },
@@ -45,14 +61,14 @@ pub enum GuardError {
 }
 
 impl Guard {
-    /// Listens everywhere, and asks for the store; whether it is there yet is no condition.
+    /// Listens everywhere, and connects to the store in the background: that it is there is no condition.
     ///
     /// # Errors
     /// [`GuardError`]
     pub async fn bind(settings: GuardSettings) -> Result<Self, GuardError> {
         let settings = Arc::new(settings);
-        let node = settings.identity.node_id.clone().unwrap_or_else(Node::of_host);
-        let store = Store::open(&settings);
+        let node = settings.identity.node_id.clone().unwrap_or_else(node::of_host);
+        let store = Store::open(&settings, &node)?;
         let gate = if settings.gate.listen.is_empty() {
             None
         } else {
@@ -64,8 +80,13 @@ impl Guard {
     }
 
     /// What this node is called.
-    pub fn node(&self) -> &Node {
+    pub fn node(&self) -> &NodeId {
         &self.node
+    }
+
+    /// The store that its services share.
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Where the gate really listens; empty if there is none.
@@ -74,14 +95,18 @@ impl Guard {
     }
 
     /// Runs until it is told to end, and everything has ended.
+    ///
+    /// # Cancel safety
+    /// Dropped, it ends at once, and what it held counts until its lease ends.
     pub async fn run(self, shutdown: Shutdown) {
         let Self { settings, store, gate, node: _ } = self;
         let mut services = JoinSet::new();
-        services.spawn(store.run(shutdown.clone()));
+        services.spawn(store.clone().run(shutdown.clone()));
         if let Some(gate) = gate {
             services.spawn(gate.run(shutdown.clone(), settings.identity.drain_timeout));
         }
         // Services of others are spawned here, each with a clone of `shutdown`.
         while services.join_next().await.is_some() {}
+        store.close().await;
     }
 }

@@ -6,14 +6,14 @@
 //!  Postfix ─► policy service ─────┘                    one Valkey ◄── slots and rates ────┘
 //! ```
 //!
-//! - [`gate`]: accepts connections, asks the limits, passes on what may pass.
-//! - [`limits`]: what the gate asks of `valkey-ratelimit`, as one question with one answer.
+//! - `gate`: accepts connections, asks the limits, passes on what may pass.
+//! - `limits`: what the gate asks of `valkey-ratelimit`, as one question with one answer.
 //! - [`proxy`]: the PROXY protocol, as it is read from balancers and written to mail servers.
 //! - [`Guard`]: all of it as one thing that runs and drains.
 
-pub mod gate;
+mod gate;
 mod guard;
-pub mod limits;
+mod limits;
 mod node;
 pub mod proxy;
 mod reply;
@@ -23,7 +23,8 @@ mod store;
 mod telemetry;
 
 pub use self::guard::{Guard, GuardError};
-pub use self::node::{InvalidNode, Node};
 pub use self::settings::GuardSettings;
 pub use self::shutdown::Shutdown;
 pub use self::store::Store;
+
+pub use valkey_ratelimit::NodeId;

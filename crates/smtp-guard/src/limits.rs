@@ -1,44 +1,69 @@
 //! What the gate asks of `valkey-ratelimit`, as one question with one answer.
 
+mod lately;
+
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use valkey_ratelimit::{Algorithm, Decision, Quota, Rule, Subject};
+use ipnet::IpNet;
+use tracing::warn;
+use valkey_ratelimit::{
+    Acquired, Algorithm, Decision, Full, OnUnavailable, Permit, Quota, Rule, RuleName, SlotRule, Source,
+    Subject,
+};
 
+use self::lately::Lately;
 use crate::guard::GuardError;
-use crate::settings::{GuardSettings, OnUnavailable};
+use crate::settings::{self, GuardSettings};
 use crate::store::Store;
+use crate::telemetry::{self, Refusal};
 
-/// The limits of the gate. Cloning is cheap.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    inner: Arc<Inner>,
-}
-
+/// The limits of the gate.
 #[derive(Debug)]
-struct Inner {
+pub(crate) struct Limits {
     store: Store,
-    per_ip: Rule,
+    all: (SlotRule, Subject),
+    each: SlotRule,
+    rate: Rule,
     ipv6_prefix: u8,
-    on_unavailable: OnUnavailable,
+    allowed: Vec<IpNet>,
+    passes_unchecked: bool,
+    refused: Lately,
 }
 
 /// What becomes of a client.
 #[derive(Debug)]
-#[non_exhaustive]
-pub enum Admission {
-    /// It may pass.
-    Admitted,
+pub(crate) enum Admission {
+    /// It may pass, and holds a place while this is held.
+    Admitted(Pass),
     /// It may not.
-    Refused {
-        /// After how long it may be worth another try.
-        retry_after: Duration,
-    },
-    /// The limits could not be asked, and it passes nevertheless.
-    Unchecked,
-    /// The limits could not be asked, and nobody passes then.
-    Unavailable,
+    Refused(Refused),
+}
+
+/// Whether a limit was really asked before somebody passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Checked {
+    Yes,
+    No,
+}
+
+/// The right to be connected. The place is free again when it is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Pass {
+    _place: Option<Permit>,
+    /// Whether a limit could not be asked.
+    pub(crate) unchecked: bool,
+}
+
+/// Why a client may not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// Which limit.
+    pub(crate) reason: Refusal,
+    /// How much of it there is.
+    pub(crate) most: u64,
+    /// After how long it may be worth another try, if that is known.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl Limits {
@@ -46,40 +71,118 @@ impl Limits {
     ///
     /// # Errors
     /// They are none that can be asked.
-    pub fn new(settings: &GuardSettings, store: Store) -> Result<Self, GuardError> {
-        let resources = &settings.resources;
+    pub(crate) fn new(settings: &GuardSettings, store: Store) -> Result<Self, GuardError> {
+        let (resources, gate) = (&settings.resources, &settings.gate);
         let wrong = |error: &dyn std::fmt::Display| GuardError::Limits(error.to_string());
+        let name = |name: &str| name.parse::<RuleName>().map_err(|error| wrong(&error));
         let quota = Quota::new(resources.max_requests_per_window.get(), resources.rate_limit_window)
             .map_err(|error| wrong(&error))?;
-        let name = "ip".parse().map_err(|error| wrong(&error))?;
-        let per_ip = Rule::new(name, quota)
-            .with_algorithm(Algorithm::SlidingLog)
-            .with_prefix(&resources.valkey_key_prefix);
+        let passes_unchecked = gate.on_unavailable == settings::OnUnavailable::Allow;
+        let on_unavailable = if passes_unchecked { OnUnavailable::Allow } else { OnUnavailable::Deny };
+        let slot = |name, most| {
+            let rule = SlotRule::new(name, most).with_prefix(&resources.valkey_key_prefix);
+            rule.with_on_unavailable(on_unavailable)
+        };
         Ok(Self {
-            inner: Arc::new(Inner {
-                store,
-                per_ip,
-                ipv6_prefix: settings.gate.ipv6_prefix,
-                on_unavailable: settings.gate.on_unavailable,
-            }),
+            store,
+            all: (slot(name("connections")?, resources.max_connections.get()), Subject::text("all")),
+            each: slot(name("connections-per-ip")?, resources.max_connections_per_ip.get()),
+            // The key that existing nodes have, too.
+            rate: Rule::new(name("ip")?, quota)
+                .with_algorithm(Algorithm::SlidingLog)
+                .with_prefix(&resources.valkey_key_prefix),
+            ipv6_prefix: gate.ipv6_prefix,
+            allowed: gate.allowed.to_vec(),
+            passes_unchecked,
+            refused: Lately::default(),
         })
     }
 
-    /// Asks whether a client may pass.
-    pub async fn admit(&self, client: IpAddr) -> Admission {
-        let Inner { store, per_ip, ipv6_prefix, on_unavailable } = &*self.inner;
+    /// Asks whether a client may pass. Never takes longer than twice the time that a check may take.
+    ///
+    /// A place first, then the rate: who finds no place is not charged. It is the other way round for those whom the rate has
+    /// just refused: that is remembered, and costs no round trip.
+    pub(crate) async fn admit(&self, client: IpAddr) -> Admission {
         let client = client.to_canonical();
-        let subject =
-            if client.is_ipv6() { Subject::network(client, *ipv6_prefix) } else { Subject::ip(client) };
-        let decision = match store.limiter() {
-            Some(limiter) => limiter.check(per_ip, &subject, 1).await.ok(),
-            None => None,
+        if self.allowed.iter().any(|network| network.contains(&client)) {
+            return Admission::Admitted(Pass::default());
+        }
+        let begun = Instant::now();
+        let admission = self.ask(&self.subject(client)).await;
+        telemetry::check_took(begun.elapsed());
+        if matches!(admission, Admission::Admitted(Pass { unchecked: true, .. })) {
+            self.store.note_unchecked();
+        }
+        admission
+    }
+
+    async fn ask(&self, subject: &Subject) -> Admission {
+        self.try_ask(subject).await.map_or_else(Admission::Refused, Admission::Admitted)
+    }
+
+    async fn try_ask(&self, subject: &Subject) -> Result<Pass, Refused> {
+        let asked =
+            if self.refused.has(subject, Instant::now()) { Some(self.rate(subject).await?) } else { None };
+        let mut pass = self.place(subject).await?;
+        let rate = match asked {
+            // It is charged by now, also if there had been no place: so rare is it that it does no harm.
+            Some(rate) => rate,
+            None => self.rate(subject).await?,
         };
-        match (decision, on_unavailable) {
-            (Some(Decision::Allowed(_)), _) => Admission::Admitted,
-            (Some(Decision::Denied(denied)), _) => Admission::Refused { retry_after: denied.retry_after },
-            (None, OnUnavailable::Allow) => Admission::Unchecked,
-            (None, OnUnavailable::Deny) => Admission::Unavailable,
+        pass.unchecked |= rate == Checked::No;
+        Ok(pass)
+    }
+
+    /// Whom an address counts as.
+    fn subject(&self, client: IpAddr) -> Subject {
+        if client.is_ipv6() { Subject::network(client, self.ipv6_prefix) } else { Subject::ip(client) }
+    }
+
+    async fn place(&self, subject: &Subject) -> Result<Pass, Refused> {
+        let wanted = [self.all.clone(), (self.each.clone(), subject.clone())];
+        match self.store.slots().acquire(&wanted).await {
+            Ok(Acquired::Held(permit)) => {
+                let unchecked = permit.source() != Source::Store;
+                if unchecked {
+                    telemetry::fallback("connections");
+                }
+                Ok(Pass { _place: Some(permit), unchecked })
+            }
+            Ok(Acquired::Full(Full { rule, most, .. })) => {
+                let is_each = rule == *self.each.name();
+                let reason = if is_each { Refusal::ConnectionsPerIp } else { Refusal::Connections };
+                Err(Refused { reason, most, retry_after: None })
+            }
+            Err(error) => {
+                // A store that is away is told of elsewhere, once.
+                if !error.is_unavailable() {
+                    warn!(%error, "connections cannot be counted");
+                }
+                self.without("connections").map(|_| Pass { _place: None, unchecked: true })
+            }
+        }
+    }
+
+    async fn rate(&self, subject: &Subject) -> Result<Checked, Refused> {
+        let Some(limiter) = self.store.limiter() else { return self.without("rate") };
+        match limiter.check(&self.rate, subject, 1).await {
+            Ok(Decision::Allowed(_)) => Ok(Checked::Yes),
+            Ok(Decision::Denied(denied)) => {
+                self.refused.note(subject, Instant::now() + denied.retry_after);
+                let most = self.rate.quota().limit();
+                Err(Refused { reason: Refusal::Rate, most, retry_after: Some(denied.retry_after) })
+            }
+            Err(_) => self.without("rate"),
+        }
+    }
+
+    /// What becomes of a client when a limit cannot be asked.
+    fn without(&self, limit: &'static str) -> Result<Checked, Refused> {
+        if self.passes_unchecked {
+            telemetry::fallback(limit);
+            Ok(Checked::No)
+        } else {
+            Err(Refused { reason: Refusal::Unavailable, most: 0, retry_after: None })
         }
     }
 }

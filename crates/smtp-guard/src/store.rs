@@ -1,93 +1,141 @@
-//! The store, which may be away when this process starts: mail flows before it is there.
+//! The store, which may be away when this process starts, and later: mail flows meanwhile.
 
-use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tracing::{info, warn};
-use valkey_connection::{Connection, ConnectionSettings};
-use valkey_ratelimit::Limiter;
+use valkey_connection::{Connection, ErrorKind};
+use valkey_ratelimit::{Health, LimitError, Limiter, NodeId, Rule, SlotSettings, Slots, Subject};
 
+use crate::guard::GuardError;
 use crate::settings::GuardSettings;
 use crate::shutdown::Shutdown;
 
-/// How long after a failure to connect it is tried again.
-const PAUSE: Duration = Duration::from_secs(1);
+/// How often the store is looked at while all is well.
+const LOOK: Duration = Duration::from_millis(500);
+/// How often while it is not: whoever comes first when it is back should find the limits in force.
+const LOOK_AWAY: Duration = Duration::from_millis(50);
 
 /// The store that all services of this process share. Cloning is cheap.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Store {
     inner: Arc<Inner>,
 }
 
+#[derive(Debug)]
 struct Inner {
-    settings: ConnectionSettings,
-    check_timeout: Duration,
-    ready: OnceLock<Ready>,
-}
-
-/// What there is once the store has answered for the first time.
-struct Ready {
-    connection: Connection,
     limiter: Limiter,
+    slots: Slots,
+    /// A limit that nobody is charged for.
+    probe: Rule,
+    /// Whether it has ever answered.
+    was_there: AtomicBool,
+    unchecked: AtomicU64,
 }
 
 impl Store {
-    /// Asks nobody yet.
-    pub fn open(settings: &GuardSettings) -> Self {
-        Self {
+    /// Connects in the background.
+    ///
+    /// # Errors
+    /// The settings of the connection are wrong.
+    pub fn open(settings: &GuardSettings, node: &NodeId) -> Result<Self, GuardError> {
+        let connection = Connection::connect_later(&settings.connection)?;
+        let deadline = settings.gate.check_timeout;
+        let slots = SlotSettings::default().with_lease(settings.gate.lease).with_deadline(deadline);
+        let wrong = |error: &dyn std::fmt::Display| GuardError::Limits(error.to_string());
+        let probe = Rule::new(
+            "probe".parse().map_err(|error| wrong(&error))?,
+            "1/1s".parse().map_err(|error| wrong(&error))?,
+        )
+        .with_prefix(&settings.resources.valkey_key_prefix);
+        Ok(Self {
             inner: Arc::new(Inner {
-                settings: settings.connection.clone(),
-                check_timeout: settings.gate.check_timeout,
-                ready: OnceLock::new(),
+                limiter: Limiter::new(connection.clone()).with_deadline(deadline),
+                slots: Slots::new(connection, node.clone(), slots),
+                probe,
+                was_there: AtomicBool::new(false),
+                unchecked: AtomicU64::new(0),
             }),
-        }
+        })
     }
 
     /// Asks limits; `None` before the store has answered for the first time.
     pub fn limiter(&self) -> Option<&Limiter> {
-        self.inner.ready.get().map(|ready| &ready.limiter)
+        self.inner.was_there.load(Ordering::Relaxed).then_some(&self.inner.limiter)
     }
 
-    /// The connection; `None` before the store has answered for the first time.
-    pub fn connection(&self) -> Option<&Connection> {
-        self.inner.ready.get().map(|ready| &ready.connection)
+    /// What is held at the same time.
+    pub fn slots(&self) -> &Slots {
+        &self.inner.slots
     }
 
-    /// Connects, however often it takes; afterwards the connection heals by itself.
+    /// Somebody passed although a limit could not be asked.
+    pub(crate) fn note_unchecked(&self) {
+        self.inner.unchecked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Asks a limit that nobody is charged for.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn probe(&self) -> Result<(), LimitError> {
+        let Inner { limiter, probe, was_there, .. } = &*self.inner;
+        limiter.peek(probe, &Subject::text("probe"), 1).await?;
+        was_there.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Watches the store, until the end is wished for: an outage is noticed before clients wait for it, and its end before they
+    /// ask. Tells people of both.
     pub async fn run(self, shutdown: Shutdown) {
         tokio::select! {
-            () = self.connect() => {}
+            () = self.watch() => {}
             () = shutdown.draining() => {}
         }
     }
 
-    async fn connect(&self) {
-        let mut told = String::new();
+    async fn watch(&self) {
+        let mut told: Option<ErrorKind> = None;
+        let mut is_away = false;
         loop {
-            match Connection::connect(&self.inner.settings).await {
-                Ok(connection) => {
-                    let limiter = Limiter::new(connection.clone()).with_deadline(self.inner.check_timeout);
-                    let _ = self.inner.ready.set(Ready { connection, limiter });
-                    info!("the store answers: limits are in force");
-                    return;
-                }
+            let answer = self.probe().await;
+            let (was_away, health) = (is_away, self.inner.limiter.health());
+            match answer {
+                Ok(()) if matches!(health, Health::Healthy | Health::Degraded) => is_away = false,
+                Ok(()) => {}
+                Err(LimitError::Away { .. }) => is_away = true,
+                // Once for each kind of trouble: an outage may be long.
                 Err(error) => {
-                    // Once for each reason: an outage may be long.
-                    let text = error.to_string();
-                    if text != told {
-                        warn!(error = %text, "the store cannot be reached; it is tried again each second");
-                        told = text;
+                    let kind = kind(&error);
+                    if told != kind {
+                        warn!(%error, "the store does not answer; what happens to clients says on_unavailable");
+                        told = kind;
                     }
-                    tokio::time::sleep(PAUSE).await;
                 }
             }
+            if was_away && !is_away || told.is_some() && health == Health::Healthy {
+                let unchecked = self.inner.unchecked.swap(0, Ordering::Relaxed);
+                info!(unchecked, "the store answers again: limits are in force");
+                told = None;
+            }
+            tokio::time::sleep(if is_away || told.is_some() { LOOK_AWAY } else { LOOK }).await;
+        }
+    }
+
+    /// Tells the store what has been freed: otherwise it is free only when the lease ends.
+    pub(crate) async fn close(&self) {
+        if !self.inner.slots.flush().await {
+            warn!(
+                "the store does not know that the last connections have ended: they count until their lease ends"
+            );
         }
     }
 }
 
-impl fmt::Debug for Store {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("ready", &self.inner.ready.get().is_some()).finish_non_exhaustive()
+fn kind(error: &LimitError) -> Option<ErrorKind> {
+    match error {
+        LimitError::Unavailable { source, .. } => Some(source.kind()),
+        _ => Some(ErrorKind::Timeout),
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use valkey_config::{Invalid, Raw, Setting, Validate, settings};
 
-use crate::node::Node;
+use valkey_ratelimit::NodeId;
 
 settings! {
     /// What concerns the node as a whole.
@@ -12,7 +12,7 @@ settings! {
     pub struct IdentitySettings in [guard] {
         /// Name of this node among those that share the limits; the host's name unless set.
         #[optional_text("node name")]
-        pub node_id: Option<Node>,
+        pub node_id: Option<NodeId>,
         /// How long running connections may go on after the wish to stop.
         pub drain_timeout: Duration = Duration::from_secs(30),
         /// What is logged: a level (`error`, `warn`, `info`, `debug`), or a filter as in `RUST_LOG`.

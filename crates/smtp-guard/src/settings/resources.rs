@@ -44,6 +44,11 @@ impl Validate for ResourceSettings {
             "rate_limit_window",
             "a window is at least 1s",
         );
+        refuse(
+            self.max_requests_per_window.get() > 10_000,
+            "max_requests_per_window",
+            "at most 10000: each request is kept in a sorted set, which then takes a megabyte for each address",
+        );
         found
     }
 }
