@@ -15,7 +15,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +27,7 @@ use self::refusals::Refusals;
 use crate::guard::GuardError;
 use crate::limits::Limits;
 use crate::reply;
-use crate::settings::GuardSettings;
+use crate::settings::{GuardSettings, Network};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{self, Refusal};
 
@@ -57,7 +56,7 @@ struct Context {
     backend: String,
     backend_proxy: bool,
     hostname: String,
-    trusted: Vec<IpNet>,
+    trusted: Vec<Network>,
     header_timeout: Duration,
     connection_timeout: Duration,
     patience: Patience,

@@ -5,7 +5,6 @@ mod lately;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
 use tracing::warn;
 use valkey_ratelimit::{
     Acquired, Algorithm, Decision, Full, OnUnavailable, Permit, Quota, Rule, RuleName, SlotRule, Source,
@@ -14,7 +13,7 @@ use valkey_ratelimit::{
 
 use self::lately::Lately;
 use crate::guard::GuardError;
-use crate::settings::{self, GuardSettings};
+use crate::settings::{self, GuardSettings, Network};
 use crate::store::Store;
 use crate::telemetry::{self, Refusal};
 
@@ -26,7 +25,7 @@ pub(crate) struct Limits {
     each: SlotRule,
     rate: Rule,
     ipv6_prefix: u8,
-    allowed: Vec<IpNet>,
+    allowed: Vec<Network>,
     passes_unchecked: bool,
     refused: Lately,
 }
@@ -104,7 +103,7 @@ impl Limits {
     /// just refused: that is remembered, and costs no round trip.
     pub(crate) async fn admit(&self, client: IpAddr) -> Admission {
         let client = client.to_canonical();
-        if self.allowed.iter().any(|network| network.contains(&client)) {
+        if self.allowed.iter().any(|network| network.contains(client)) {
             return Admission::Admitted(Pass::default());
         }
         let begun = Instant::now();

@@ -6,18 +6,21 @@
 mod gate;
 mod http;
 mod identity;
+mod network;
 mod policy;
 mod resources;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use valkey_config::{ConfigError, Contradiction, CsvList, Notice, ServerUrl, Sources};
+use valkey_config::{ConfigError, Contradiction, CsvList, Notice, Origin, ServerUrl, Sources};
 use valkey_connection::ConnectionSettings;
 
 pub use self::gate::{GateSettings, OnUnavailable};
 pub use self::http::HttpSettings;
 pub use self::identity::IdentitySettings;
+pub use self::network::{InvalidNetwork, Network};
 pub use self::policy::PolicySettings;
 pub use self::resources::ResourceSettings;
 
@@ -31,6 +34,9 @@ const SHARED: [(&str, &str); 4] = [
     ("VALKEY_KEY_PREFIX", "resources.valkey_key_prefix"),
     ("NODE_ID", "guard.node_id"),
 ];
+
+/// The longest pause between two tries to connect, unless set: limits are to be back soon after the store is.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default)]
@@ -91,7 +97,11 @@ impl GuardSettings {
                 Vec::new()
             }
         })?;
+        let pause_is_set = !matches!(loaded.origin("connection.longest_pause"), None | Some(Origin::Default));
         let (resources, identity, gate, policy, http, mut connection) = loaded.settings;
+        if !pause_is_set {
+            connection.longest_pause = LONGEST_PAUSE;
+        }
         if let Some(url) = &resources.valkey_url {
             connection.address = CsvList(vec![ServerUrl::clone(url)]);
         }

@@ -108,8 +108,7 @@ async fn caller(
     client: &mut TcpStream,
     peer: SocketAddr,
 ) -> Result<Caller, proxy::ReadError> {
-    let address = peer.ip().to_canonical();
-    if !context.trusted.iter().any(|network| network.contains(&address)) {
+    if !context.trusted.iter().any(|network| network.contains(peer.ip())) {
         let header = Header::Proxied { client: peer, server: client.local_addr()? };
         return Ok(Caller { header, early: Vec::new() });
     }

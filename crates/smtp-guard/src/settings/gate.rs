@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use ipnet::IpNet;
+use super::Network;
 use valkey_config::{Contradiction, CsvList, Invalid, Raw, Setting, Validate, settings};
 
 settings! {
@@ -23,7 +23,7 @@ settings! {
         /// Networks of balancers. Whoever connects from there has to begin with a PROXY header, version 1 or 2, and the
         /// client is the one it names; from anywhere else nobody is asked for one.
         #[env("GATE_TRUSTED_PROXIES")]
-        pub trusted_proxies: CsvList<IpNet>,
+        pub trusted_proxies: CsvList<Network>,
         /// How long a balancer may take for that header.
         #[env("GATE_HEADER_TIMEOUT")]
         pub header_timeout: Duration = Duration::from_secs(5),
@@ -35,7 +35,7 @@ settings! {
         pub ipv6_prefix: u8 = 64,
         /// Networks that no limit is asked for, such as those of monitoring.
         #[env("GATE_ALLOWED")]
-        pub allowed: CsvList<IpNet>,
+        pub allowed: CsvList<Network>,
         /// Connections that this process holds at most, whatever the cluster would allow. It bounds memory and descriptors.
         #[env("GATE_MAX_LOCAL_CONNECTIONS")]
         pub max_local_connections: NonZeroUsize = NonZeroUsize::new(20_000).expect("not 0"),
