@@ -8,9 +8,11 @@ use tokio::task::JoinSet;
 use valkey_ratelimit::NodeId;
 
 use crate::gate::Gate;
+use crate::http::Http;
 use crate::limits::Limits;
 use crate::node;
-use crate::settings::GuardSettings;
+use crate::policy::PolicyService;
+use crate::settings::{GuardSettings, Listen};
 use crate::shutdown::Shutdown;
 use crate::store::Store;
 
@@ -36,6 +38,8 @@ pub struct Guard {
     node: NodeId,
     store: Store,
     gate: Option<Gate>,
+    policy: PolicyService,
+    http: Option<Http>,
 }
 
 /// Why a guard does not run.
@@ -75,8 +79,9 @@ impl Guard {
             let limits = Limits::new(&settings, store.clone())?;
             Some(Gate::bind(&settings, &node, limits).await?)
         };
-        // The policy service and the web listen here, too.
-        Ok(Self { settings, node, store, gate })
+        let policy = PolicyService::bind(&settings, store.clone()).await?;
+        let http = Http::bind(&settings, &node, store.clone()).await?;
+        Ok(Self { settings, node, store, gate, policy, http })
     }
 
     /// What this node is called.
@@ -94,19 +99,35 @@ impl Guard {
         self.gate.as_ref().map(Gate::addresses).unwrap_or_default()
     }
 
+    /// Where the policy service really listens; empty if there is none.
+    pub fn policy_addresses(&self) -> Vec<Listen> {
+        self.policy.addresses()
+    }
+
+    /// Where metrics and health are served, if they are.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http.as_ref().and_then(Http::address)
+    }
+
     /// Runs until it is told to end, and everything has ended.
     ///
     /// # Cancel safety
     /// Dropped, it ends at once, and what it held counts until its lease ends.
     pub async fn run(self, shutdown: Shutdown) {
-        let Self { settings, store, gate, node: _ } = self;
+        let Self { settings, store, gate, policy, http, node: _ } = self;
+        let mut watched = JoinSet::new();
+        if let Some(http) = http {
+            watched.spawn(http.run(shutdown.clone()));
+        }
         let mut services = JoinSet::new();
         services.spawn(store.clone().run(shutdown.clone()));
         if let Some(gate) = gate {
             services.spawn(gate.run(shutdown.clone(), settings.identity.drain_timeout));
         }
-        // Services of others are spawned here, each with a clone of `shutdown`.
+        services.spawn(policy.run(shutdown.clone(), settings.identity.drain_timeout));
         while services.join_next().await.is_some() {}
         store.close().await;
+        // Last: a node that drains is watched.
+        watched.shutdown().await;
     }
 }

@@ -9,12 +9,17 @@
 //! - `gate`: accepts connections, asks the limits, passes on what may pass.
 //! - `limits`: what the gate asks of `valkey-ratelimit`, as one question with one answer.
 //! - [`proxy`]: the PROXY protocol, as it is read from balancers and written to mail servers.
+//! - [`policy`]: answers what Postfix asks by `check_policy_service`.
+//! - `http`: metrics and health.
 //! - [`Guard`]: all of it as one thing that runs and drains.
 
 mod gate;
 mod guard;
+mod http;
 mod limits;
 mod node;
+mod pace;
+pub mod policy;
 pub mod proxy;
 mod reply;
 pub mod settings;

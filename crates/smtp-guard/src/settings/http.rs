@@ -8,7 +8,8 @@ settings! {
     /// Metrics and health.
     #[derive(PartialEq)]
     pub struct HttpSettings in [http] {
-        /// Where they are served. Unset: nowhere.
+        /// Where `/metrics`, `/healthz` and `/readyz` are served, to whoever can connect: it should not be the whole world.
+        /// Unset: nowhere.
         #[env("HTTP_LISTEN")]
         pub listen: Option<SocketAddr>,
     }

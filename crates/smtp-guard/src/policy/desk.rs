@@ -1,0 +1,157 @@
+//! Who answers the questions.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+use tracing::{info, warn};
+use valkey_ratelimit::{Decision, Demand, Denied, LimitError, Limiter};
+
+use crate::pace::Pace;
+use crate::policy::answer::{Answer, Refused, Why};
+use crate::policy::bill::{Asker, Bill, Charge, Limit};
+use crate::policy::memory::Memory;
+use crate::policy::request::Request;
+use crate::settings::{Count, Outage, PolicySettings};
+use crate::store::Store;
+use crate::telemetry;
+
+/// How much longer than the limits an answer may take.
+const MARGIN: Duration = Duration::from_millis(250);
+
+/// Answers the questions of all connections.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    limits: Vec<Limit>,
+    memory: Memory,
+    store: Store,
+    check_timeout: Duration,
+    refusals: Pace,
+    troubles: Pace,
+}
+
+/// What came of asking the limits.
+enum Asked {
+    Decided(Vec<Decision>),
+    Failed(LimitError),
+    /// There is no store yet, or no answer although it was waited for long enough.
+    Silent,
+}
+
+impl Desk {
+    pub(crate) fn new(settings: &PolicySettings, limits: Vec<Limit>, store: Store) -> Self {
+        let memory = Memory::new(settings.remember, settings.max_remembered.get(), Instant::now());
+        let check_timeout = settings.check_timeout;
+        Self { limits, memory, store, check_timeout, refusals: Pace::new(50), troubles: Pace::new(5) }
+    }
+
+    /// Answers one question, within the timeout of the limits and [`MARGIN`] whatever happens.
+    pub(crate) async fn answer(&self, request: &Request, asker: Asker) -> Answer {
+        let begun = Instant::now();
+        let bill = Bill::of(&self.limits, request, asker, &self.memory, begun);
+        let answer = if bill.charges.is_empty() {
+            Answer::Dunno(Why::Nothing)
+        } else {
+            let asked = self.ask(&bill).await;
+            telemetry::check_took(begun.elapsed());
+            self.judge(&bill, request, asked)
+        };
+        if matches!(answer, Answer::Dunno(_)) {
+            bill.settled(&self.memory, Instant::now());
+        }
+        telemetry::policy_answered(&answer);
+        answer
+    }
+
+    async fn ask(&self, bill: &Bill<'_>) -> Asked {
+        let Some(limiter) = self.store.limiter() else { return Asked::Silent };
+        match timeout(self.check_timeout + MARGIN, decide(limiter, &bill.charges)).await {
+            Ok(Ok(decisions)) => Asked::Decided(decisions),
+            Ok(Err(error)) => Asked::Failed(error),
+            Err(_) => Asked::Silent,
+        }
+    }
+
+    fn judge(&self, bill: &Bill<'_>, request: &Request, asked: Asked) -> Answer {
+        let decisions = match asked {
+            Asked::Decided(decisions) => decisions,
+            Asked::Failed(LimitError::CostAboveLimit { rule, cost, limit }) => {
+                warn!(%rule, cost, limit, client = ?request.client, "a message has more recipients than its limit ever admits");
+                let over = bill.charges.iter().find(|charge| *charge.limit.rule.name() == rule);
+                return over.map_or(Answer::Unavailable, |charge| refusal(charge, request, None));
+            }
+            Asked::Failed(error) => {
+                bill.charges
+                    .iter()
+                    .for_each(|charge| telemetry::decided(charge.limit.rule.name(), Err(&error)));
+                return self.without(bill, &error);
+            }
+            Asked::Silent => return self.without(bill, &"the store does not answer"),
+        };
+        // Of several that are asked at once, those that would have had room say zero.
+        let mut refused: Option<(&Charge<'_>, &Denied)> = None;
+        for (charge, decision) in bill.charges.iter().zip(&decisions) {
+            telemetry::decided(charge.limit.rule.name(), Ok(decision));
+            if let Decision::Denied(denied) = decision
+                && !charge.limit.shadow
+                && refused.is_none_or(|(_, longest)| longest.retry_after < denied.retry_after)
+            {
+                refused = Some((charge, denied));
+            }
+        }
+        let Some((charge, denied)) = refused else { return Answer::Dunno(Why::Room) };
+        if let Some(unsaid) = self.refusals.may_say(Instant::now()) {
+            info!(
+                rule = %charge.limit.rule.name(),
+                subject = %charge.subject,
+                retry_after = ?denied.retry_after,
+                client = ?request.client,
+                sender = ?request.sender,
+                instance = ?request.instance,
+                unsaid,
+                "refused"
+            );
+        }
+        refusal(charge, request, Some(denied.retry_after))
+    }
+
+    /// What is said when there is no decision: no more is let pass than each of the limits lets.
+    fn without(&self, bill: &Bill<'_>, reason: &dyn std::fmt::Display) -> Answer {
+        let denies = bill.charges.iter().any(|charge| charge.limit.on_unavailable == Outage::Deny);
+        let answer = if denies { Answer::Unavailable } else { Answer::Dunno(Why::Fallback) };
+        if !denies {
+            bill.charges.iter().for_each(|charge| telemetry::fallback(charge.limit.rule.name().as_str()));
+        }
+        if let Some(unsaid) = self.troubles.may_say(Instant::now()) {
+            warn!(%reason, answer = answer.as_str(), unsaid, "answered without the limits");
+        }
+        answer
+    }
+}
+
+/// One question to the limits, for all charges or none.
+async fn decide(limiter: &Limiter, charges: &[Charge<'_>]) -> Result<Vec<Decision>, LimitError> {
+    // One alone travels with those of other questions, and is remembered when it is refused.
+    if let [charge] = charges
+        && !charge.limit.shadow
+    {
+        return Ok(vec![limiter.check(&charge.limit.rule, &charge.subject, charge.cost).await?]);
+    }
+    let demands: Vec<Demand<'_>> = charges
+        .iter()
+        .map(|charge| {
+            let demand = Demand::new(&charge.limit.rule, &charge.subject).cost(charge.cost);
+            if charge.limit.shadow { demand.shadow() } else { demand }
+        })
+        .collect();
+    limiter.check_all(&demands).await
+}
+
+fn refusal(charge: &Charge<'_>, request: &Request, retry_after: Option<Duration>) -> Answer {
+    let limit = charge.limit;
+    let refused =
+        Refused { rule: limit.rule.name().clone(), per: limit.per, client: request.client, retry_after };
+    match limit.count {
+        Count::Message => Answer::TooMuchMail(refused),
+        Count::Recipient => Answer::TooManyRecipients(refused),
+    }
+}
