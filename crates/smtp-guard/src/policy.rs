@@ -19,7 +19,7 @@
 //! | `451 4.3.2` | the limits cannot be asked, and one of them says `deny` |
 //! | nothing, and a close | what came is no question: Postfix connects anew |
 //!
-//! An answer takes `check_timeout` and 250 ms at most, whatever the store does.
+//! An answer takes `gate.check_timeout` and 250 ms at most, whatever the store does.
 //!
 //! # In Postfix
 //!
@@ -90,12 +90,12 @@ impl PolicyService {
     pub async fn bind(settings: &GuardSettings, store: Store) -> Result<Self, GuardError> {
         let policy = &settings.policy;
         let limits = policy.limits.iter().map(|(name, limit)| {
-            let rule = limit
-                .rule(name)
-                .map_err(|reason| GuardError::Limits(format!("policy.limits.{name}: {reason}")))?;
-            let rule = rule.with_prefix(&settings.resources.valkey_key_prefix);
-            let (per, count) = (limit.per, limit.count);
-            Ok(Limit { rule, per, count, shadow: limit.shadow, on_unavailable: limit.on_unavailable })
+            let wrong = |reason| GuardError::Limits(format!("policy.limits.{name}: {reason}"));
+            let rule = limit.rule(name).map_err(wrong)?.with_prefix(&settings.resources.valkey_key_prefix);
+            if let Some(warning) = rule.warning() {
+                warn!("{warning}");
+            }
+            Ok(Limit { rule, per: limit.per, count: limit.count })
         });
         let limits = limits.collect::<Result<Vec<_>, GuardError>>()?;
         let mut listeners = Vec::new();
@@ -109,7 +109,7 @@ impl PolicyService {
         }
         let most = policy.max_connections.get().min(Semaphore::MAX_PERMITS);
         let office = Office {
-            desk: Desk::new(policy, limits, store),
+            desk: Desk::new(settings, limits, store),
             patience: Patience { idle: policy.idle_timeout, request: policy.request_timeout },
             places: Arc::new(Semaphore::new(most)),
             most,

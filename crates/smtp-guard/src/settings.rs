@@ -21,7 +21,10 @@ pub use self::gate::{GateSettings, OnUnavailable};
 pub use self::http::HttpSettings;
 pub use self::identity::IdentitySettings;
 pub use self::network::{InvalidNetwork, Network};
-pub use self::policy::{Algorithm, Count, InvalidListen, LimitSettings, Listen, Outage, Per, PolicySettings};
+pub use self::policy::{
+    AddressBits, Algorithm, Count, InvalidListen, LimitSettings, Listen, NetworkSettings, Outage, Per,
+    PolicySettings,
+};
 pub use self::resources::ResourceSettings;
 
 /// What variables begin with, but for the three that all nodes share.

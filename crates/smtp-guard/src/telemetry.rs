@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use valkey_ratelimit::{Decision, Health, LimitError, NodeId, RuleName, Source};
+use valkey_ratelimit::{Decision, Health, LimitError, NodeId, RuleName};
 
 use crate::policy::Answer;
 
@@ -15,7 +15,8 @@ use crate::policy::Answer;
 pub(crate) const REJECTIONS_TOTAL: &str = "smtp_rate_limit_rejections_total";
 /// Seconds that asking the limits took. The name is that of existing dashboards.
 pub(crate) const CHECK_DURATION_SECONDS: &str = "valkey_check_duration_seconds";
-/// Decisions. Labels: `rule`, `outcome` = `allowed|denied|error`, `source` = `store|memory|lease|..`.
+/// Decisions. Labels: `rule`, `outcome` = `allowed|denied|unavailable|error`, `source` =
+/// `store|memory|lease|allow_list|shadow|fallback|local`, or `none` without a decision.
 pub(crate) const DECISIONS_TOTAL: &str = "valkit_limit_decisions_total";
 /// How the store does: see [`state`].
 pub(crate) const LIMIT_STATE: &str = "valkit_limit_state";
@@ -179,19 +180,13 @@ pub(crate) fn check_took(lasted: Duration) {
 /// A limit was asked, and this came of it.
 pub(crate) fn decided(rule: &RuleName, asked: Result<&Decision, &LimitError>) {
     let (outcome, source) = match asked {
-        Ok(decision) if decision.is_allowed() => ("allowed", source(decision)),
-        Ok(decision) => ("denied", source(decision)),
+        Ok(decision) if decision.is_allowed() => ("allowed", decision.source().as_str()),
+        Ok(decision) => ("denied", decision.source().as_str()),
+        Err(error) if error.is_unavailable() => ("unavailable", "none"),
         Err(_) => ("error", "none"),
     };
     let rule = rule.as_str().to_owned();
     counter!(DECISIONS_TOTAL, "rule" => rule, "outcome" => outcome, "source" => source).increment(1);
-}
-
-fn source(decision: &Decision) -> &'static str {
-    match decision.source() {
-        Source::Memory => "memory",
-        _ => "store",
-    }
 }
 
 fn rejected() {

@@ -13,11 +13,11 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use valkey_ratelimit::{Rule, Subject};
+use valkey_ratelimit::{OnUnavailable, Rule, Subject};
 
 use crate::policy::memory::{Memory, Note};
 use crate::policy::request::{Request, Stage};
-use crate::settings::{Count, Outage, Per};
+use crate::settings::{Count, Per};
 
 /// A limit of the policy service.
 #[derive(Clone, Debug)]
@@ -25,8 +25,6 @@ pub(crate) struct Limit {
     pub(crate) rule: Rule,
     pub(crate) per: Per,
     pub(crate) count: Count,
-    pub(crate) shadow: bool,
-    pub(crate) on_unavailable: Outage,
 }
 
 /// What one limit is charged for a question.
@@ -117,6 +115,15 @@ enum Counted<'a> {
     Recipient(&'a str, &'a str),
     Recipients(&'a str),
     OneByOne,
+}
+
+// === impl Charge ===
+
+impl Charge<'_> {
+    /// Whether nobody passes while the limit cannot be asked.
+    pub(crate) fn denies(&self) -> bool {
+        self.limit.rule.on_unavailable() == OnUnavailable::Deny && !self.limit.rule.is_shadow()
+    }
 }
 
 // === impl Limit ===

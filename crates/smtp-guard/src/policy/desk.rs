@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 use tracing::{info, warn};
-use valkey_ratelimit::{Decision, Demand, Denied, LimitError, Limiter};
+use valkey_ratelimit::{Decision, Demand, Denied, LimitError, Limiter, Source};
 
 use crate::pace::Pace;
 use crate::policy::answer::{Answer, Refused, Why};
 use crate::policy::bill::{Asker, Bill, Charge, Limit};
 use crate::policy::memory::Memory;
 use crate::policy::request::Request;
-use crate::settings::{Count, Outage, PolicySettings};
+use crate::settings::{Count, GuardSettings};
 use crate::store::Store;
 use crate::telemetry;
 
@@ -38,9 +38,10 @@ enum Asked {
 }
 
 impl Desk {
-    pub(crate) fn new(settings: &PolicySettings, limits: Vec<Limit>, store: Store) -> Self {
-        let memory = Memory::new(settings.remember, settings.max_remembered.get(), Instant::now());
-        let check_timeout = settings.check_timeout;
+    pub(crate) fn new(settings: &GuardSettings, limits: Vec<Limit>, store: Store) -> Self {
+        let GuardSettings { policy, gate, .. } = settings;
+        let memory = Memory::new(policy.remember, policy.max_remembered.get(), Instant::now());
+        let check_timeout = gate.check_timeout;
         Self { limits, memory, store, check_timeout, refusals: Pace::new(50), troubles: Pace::new(5) }
     }
 
@@ -89,35 +90,57 @@ impl Desk {
         };
         // Of several that are asked at once, those that would have had room say zero.
         let mut refused: Option<(&Charge<'_>, &Denied)> = None;
+        let mut unchecked = false;
         for (charge, decision) in bill.charges.iter().zip(&decisions) {
             telemetry::decided(charge.limit.rule.name(), Ok(decision));
-            if let Decision::Denied(denied) = decision
-                && !charge.limit.shadow
-                && refused.is_none_or(|(_, longest)| longest.retry_after < denied.retry_after)
-            {
-                refused = Some((charge, denied));
+            match decision {
+                Decision::Denied(denied) => {
+                    if refused.is_none_or(|(_, longest)| longest.retry_after < denied.retry_after) {
+                        refused = Some((charge, denied));
+                    }
+                }
+                Decision::Allowed(allowed) => {
+                    if matches!(allowed.source, Source::Fallback | Source::Local) {
+                        unchecked = true;
+                        telemetry::fallback(charge.limit.rule.name().as_str());
+                    }
+                    if allowed.source == Source::Shadow {
+                        self.say(charge, request, None, "would be refused, but the limit only counts");
+                    }
+                }
             }
         }
-        let Some((charge, denied)) = refused else { return Answer::Dunno(Why::Room) };
-        if let Some(unsaid) = self.refusals.may_say(Instant::now()) {
-            info!(
-                rule = %charge.limit.rule.name(),
-                subject = %charge.subject,
-                retry_after = ?denied.retry_after,
-                client = ?request.client,
-                sender = ?request.sender,
-                instance = ?request.instance,
-                unsaid,
-                "refused"
-            );
-        }
+        let Some((charge, denied)) = refused else {
+            return if unchecked { self.unchecked() } else { Answer::Dunno(Why::Room) };
+        };
+        self.say(charge, request, Some(denied.retry_after), "refused");
         refusal(charge, request, Some(denied.retry_after))
+    }
+
+    /// A line for the operator.
+    fn say(&self, charge: &Charge<'_>, request: &Request, retry_after: Option<Duration>, what: &str) {
+        let Some(unsaid) = self.refusals.may_say(Instant::now()) else { return };
+        info!(
+            rule = %charge.limit.rule.name(),
+            subject = %charge.subject,
+            ?retry_after,
+            client = ?request.client,
+            sender = ?request.sender,
+            instance = ?request.instance,
+            unsaid,
+            "{what}"
+        );
+    }
+
+    fn unchecked(&self) -> Answer {
+        self.store.note_unchecked();
+        Answer::Dunno(Why::Fallback)
     }
 
     /// What is said when there is no decision: no more is let pass than each of the limits lets.
     fn without(&self, bill: &Bill<'_>, reason: &dyn std::fmt::Display) -> Answer {
-        let denies = bill.charges.iter().any(|charge| charge.limit.on_unavailable == Outage::Deny);
-        let answer = if denies { Answer::Unavailable } else { Answer::Dunno(Why::Fallback) };
+        let denies = bill.charges.iter().any(|charge| charge.denies());
+        let answer = if denies { Answer::Unavailable } else { self.unchecked() };
         if !denies {
             bill.charges.iter().for_each(|charge| telemetry::fallback(charge.limit.rule.name().as_str()));
         }
@@ -129,20 +152,13 @@ impl Desk {
 }
 
 /// One question to the limits, for all charges or none.
-async fn decide(limiter: &Limiter, charges: &[Charge<'_>]) -> Result<Vec<Decision>, LimitError> {
-    // One alone travels with those of other questions, and is remembered when it is refused.
-    if let [charge] = charges
-        && !charge.limit.shadow
-    {
+async fn decide<'a>(limiter: &Limiter, charges: &'a [Charge<'_>]) -> Result<Vec<Decision>, LimitError> {
+    // One alone travels together with those of other questions.
+    if let [charge] = charges {
         return Ok(vec![limiter.check(&charge.limit.rule, &charge.subject, charge.cost).await?]);
     }
-    let demands: Vec<Demand<'_>> = charges
-        .iter()
-        .map(|charge| {
-            let demand = Demand::new(&charge.limit.rule, &charge.subject).cost(charge.cost);
-            if charge.limit.shadow { demand.shadow() } else { demand }
-        })
-        .collect();
+    let demand = |charge: &'a Charge<'_>| Demand::new(&charge.limit.rule, &charge.subject).cost(charge.cost);
+    let demands: Vec<Demand<'a>> = charges.iter().map(demand).collect();
     limiter.check_all(&demands).await
 }
 

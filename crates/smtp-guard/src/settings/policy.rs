@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use valkey_config::{Contradiction, CsvList, Validate, settings};
 
-pub use self::limits::{Algorithm, Count, LimitSettings, Outage, Per};
+pub use self::limits::{AddressBits, Algorithm, Count, LimitSettings, NetworkSettings, Outage, Per};
 pub use self::listen::{InvalidListen, Listen};
 
 settings! {
@@ -23,9 +23,6 @@ settings! {
         /// The limits, each a table `[policy.limits.NAME]`. All that concern a request are charged or none.
         #[structured("table of limits")]
         pub limits: BTreeMap<String, LimitSettings>,
-        /// How long the limits may take to answer. The policy service itself answers a quarter of a second later at most.
-        #[env("POLICY_CHECK_TIMEOUT")]
-        pub check_timeout: Duration = Duration::from_millis(100),
         /// How long a connection may be idle. Postfix closes its own after 5 minutes; shorter only makes it connect again.
         #[env("POLICY_IDLE_TIMEOUT")]
         pub idle_timeout: Duration = Duration::from_mins(15),
@@ -62,7 +59,6 @@ impl Validate for PolicySettings {
             "a policy service without a limit would let everything pass: name one, as in [policy.limits.client-minute]",
         );
         refuse(self.limits.len() > MOST_LIMITS, &["limits"], "at most 16 limits are asked at once");
-        refuse(self.check_timeout.is_zero(), &["check_timeout"], "zero is no time to answer in");
         refuse(self.request_timeout.is_zero(), &["request_timeout"], "zero is no time to say anything in");
         refuse(self.idle_timeout.is_zero(), &["idle_timeout"], "zero is no time to ask anything in");
         refuse(
@@ -84,6 +80,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use valkey_config::Sources;
+    use valkey_ratelimit::{OnUnavailable, Subject};
 
     use super::*;
 
@@ -97,7 +94,9 @@ mod tests {
             "[policy]\nlisten = [\"127.0.0.1:10040\", \"unix:/run/policy\"]\n\
              [policy.limits.client-minute]\nper = \"client\"\nquota = \"100/1m\"\n\
              [policy.limits.user-hour]\nper = \"sasl_user\"\ncount = \"recipient\"\nquota = \"500/1h\"\n\
-             algorithm = \"gcra\"\nburst = 50\non_unavailable = \"deny\"\nshadow = true\n",
+             algorithm = \"gcra\"\nburst = 50\non_unavailable = \"local\"\nnodes = 3\nshadow = true\n\
+             allow = [\"root\", \"10.0.0.0/8\"]\nlease = \"1%\"\n\
+             networks = [{ v4 = 24, v6 = 48, quota = \"5000/1h\" }]\n",
         )
         .unwrap();
         assert_eq!(settings.listen.to_string(), "127.0.0.1:10040,unix:/run/policy");
@@ -107,6 +106,12 @@ mod tests {
         let rule = hour.rule("user-hour").unwrap();
         assert_eq!(rule.algorithm(), valkey_ratelimit::Algorithm::Gcra { burst: 50 });
         assert_eq!(rule.quota().to_string(), "500/1h");
+        assert!(rule.is_shadow() && rule.lease().is_some());
+        assert!(rule.allows(&Subject::text("root")) && !rule.allows(&Subject::text("ada")));
+        let rule = minute.rule("client-minute").unwrap();
+        assert_eq!(rule.on_unavailable(), OnUnavailable::Allow);
+        let key = rule.key(&Subject::ip("2001:db8:1:2:3::4".parse().unwrap()));
+        assert!(key.ends_with(":client-minute:2001:db8:1:2::/64"), "{key}");
     }
 
     #[test]
@@ -123,6 +128,24 @@ mod tests {
             ("[policy.limits.ip]\nper = \"client\"\nquota = \"1/1s\"", &["gate"]),
             ("[policy.limits.a]\nper = \"client\"\nquota = \"9/1s\"\nalgorithm = \"gcra\"", &["burst"]),
             ("[policy.limits.a]\nper = \"client\"\nquota = \"9/1s\"\nburst = 5", &["gcra"]),
+            (
+                "[policy.limits.a]\nper = \"client\"\nquota = \"9/1s\"\non_unavailable = \"local\"",
+                &["nodes = 3"],
+            ),
+            ("[policy.limits.a]\nper = \"client\"\nquota = \"9/1s\"\nnodes = 3", &["local"]),
+            (
+                "[policy.limits.a]\nper = \"client\"\nquota = \"9/1s\"\nallow = [\"10.0.0.1/8\"]",
+                &["10.0.0.0/8"],
+            ),
+            ("[policy.limits.a]\nper = \"client\"\nquota = \"9/1s\"\nlease = \"90%\"", &["50%"]),
+            (
+                "[policy.limits.a]\nper = \"client\"\nquota = \"9/1s\"\naddress_bits = { v4 = 33 }",
+                &["1 to 32"],
+            ),
+            (
+                "[policy.limits.a]\nper = \"client\"\nquota = \"90000/1s\"\nalgorithm = \"sliding-log\"",
+                &["refused"],
+            ),
             ("[policy]\nremember = \"0s\"", &["7days"]),
         ] {
             let error = load(&format!("[policy]\n{}", text.trim_start_matches("[policy]\n"))).unwrap_err();

@@ -1,7 +1,11 @@
 //! `[policy.limits.NAME]`: one limit of the policy service.
 
+use std::num::NonZeroU32;
+
 use serde::Deserialize;
-use valkey_ratelimit::{Algorithm as Counted, Quota, Rule, RuleName};
+use valkey_ratelimit::{
+    Algorithm as Counted, AllowList, Network, OnUnavailable, Quota, Rule, RuleName, Share,
+};
 
 /// One limit.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -24,9 +28,50 @@ pub struct LimitSettings {
     /// What becomes of mail while the limit cannot be asked.
     #[serde(default)]
     pub on_unavailable: Outage,
+    /// Among how many nodes a limit is shared while it cannot be asked; for `on_unavailable = "local"` only.
+    #[serde(default)]
+    pub nodes: Option<NonZeroU32>,
     /// Whether it only counts and logs.
     #[serde(default)]
     pub shadow: bool,
+    /// Who is never limited: addresses, networks, names.
+    #[serde(default)]
+    pub allow: Vec<String>,
+    /// How much of the limit nodes may hold in advance: `1%`. None: each check is exact.
+    #[serde(default)]
+    pub lease: Option<String>,
+    /// Leading bits of an address that make one client.
+    #[serde(default)]
+    pub address_bits: AddressBits,
+    /// Limits for wider networks beside it.
+    #[serde(default)]
+    pub networks: Vec<NetworkSettings>,
+}
+
+/// Leading bits of an address that make one client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct AddressBits {
+    /// Of an IPv4 address.
+    #[serde(default = "AddressBits::all_of_v4")]
+    pub v4: u8,
+    /// Of an IPv6 address: a /64 is what one customer gets.
+    #[serde(default = "AddressBits::customer_of_v6")]
+    pub v6: u8,
+}
+
+/// A limit for all addresses of a network together.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct NetworkSettings {
+    /// Leading bits of an IPv4 address that make the network.
+    pub v4: u8,
+    /// Leading bits of an IPv6 address that make the network.
+    pub v6: u8,
+    /// What all its addresses may have together.
+    pub quota: String,
 }
 
 /// Whom a limit is about.
@@ -85,6 +130,24 @@ pub enum Outage {
     Allow,
     /// It is deferred with `451 4.3.2`.
     Deny,
+    /// Each node counts by itself, and lets its share pass.
+    Local,
+}
+
+impl AddressBits {
+    fn all_of_v4() -> u8 {
+        32
+    }
+
+    fn customer_of_v6() -> u8 {
+        64
+    }
+}
+
+impl Default for AddressBits {
+    fn default() -> Self {
+        Self { v4: Self::all_of_v4(), v6: Self::customer_of_v6() }
+    }
 }
 
 impl LimitSettings {
@@ -109,8 +172,43 @@ impl LimitSettings {
             (Algorithm::SlidingCounter, None) => Counted::SlidingCounter,
             (Algorithm::FixedWindow, None) => Counted::FixedWindow,
         };
-        Ok(Rule::new(name, quota).with_algorithm(algorithm))
+        let on_unavailable = match (self.on_unavailable, self.nodes) {
+            (Outage::Local, Some(nodes)) => OnUnavailable::Local { nodes },
+            (Outage::Local, None) => {
+                return Err(
+                    "local needs to know among how many nodes it is shared, as in nodes = 3".to_owned()
+                );
+            }
+            (_, Some(_)) => return Err("nodes goes with on_unavailable = \"local\" only".to_owned()),
+            (Outage::Allow, None) => OnUnavailable::Allow,
+            (Outage::Deny, None) => OnUnavailable::Deny,
+        };
+        let AddressBits { v4, v6 } = self.address_bits;
+        bits(v4, v6)?;
+        let mut rule = Rule::new(name, quota)
+            .with_algorithm(algorithm)
+            .with_on_unavailable(on_unavailable)
+            .with_address_bits(v4, v6)
+            .with_allowed(AllowList::parse(&self.allow).map_err(text)?);
+        for NetworkSettings { v4, v6, quota } in &self.networks {
+            bits(*v4, *v6)?;
+            if *v4 >= self.address_bits.v4 && *v6 >= self.address_bits.v6 {
+                return Err("a network has fewer bits than an address of address_bits".to_owned());
+            }
+            rule = rule.with_network(Network { v4: *v4, v6: *v6, quota: quota.parse().map_err(text)? });
+        }
+        if let Some(share) = &self.lease {
+            rule = rule.with_lease(share.parse::<Share>().map_err(text)?);
+        }
+        let rule = if self.shadow { rule.shadow() } else { rule };
+        rule.validate().map_err(text)?;
+        Ok(rule)
     }
+}
+
+fn bits(v4: u8, v6: u8) -> Result<(), String> {
+    let fits = (1..=32).contains(&v4) && (1..=128).contains(&v6);
+    if fits { Ok(()) } else { Err("an IPv4 address has 1 to 32 bits, an IPv6 address 1 to 128".to_owned()) }
 }
 
 fn text(error: impl std::fmt::Display) -> String {
