@@ -178,13 +178,7 @@ mod tests {
     use super::*;
 
     fn limit(name: &str, per: Per, count: Count) -> Limit {
-        Limit {
-            rule: Rule::new(name.parse().unwrap(), "100/1m".parse().unwrap()),
-            per,
-            count,
-            shadow: false,
-            on_unavailable: Outage::Allow,
-        }
+        Limit { rule: Rule::new(name.parse().unwrap(), "100/1m".parse().unwrap()), per, count }
     }
 
     fn all() -> Vec<Limit> {

@@ -284,7 +284,7 @@ mod tests {
             (format!("{long}x"), Malformed::Line),
             (format!("sender={long}\n\n"), Malformed::Line),
             (format!("a={}\n", &long[2..]).repeat(16) + "a=1\n", Malformed::Length),
-            (format!("x=1\n{whole}"), Malformed::Attributes),
+            (format!("x=1\nx=1\n{whole}"), Malformed::Attributes),
             ("sender\n".to_owned(), Malformed::Form),
             ("=x\n".to_owned(), Malformed::Form),
             ("sender=a\0b\n".to_owned(), Malformed::Form),

@@ -1,0 +1,7 @@
+//! The policy service over real sockets and a real Valkey, asked as Postfix asks.
+#![allow(clippy::unwrap_used)]
+
+mod counting;
+mod hostile;
+mod outage;
+mod support;
