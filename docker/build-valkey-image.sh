@@ -16,8 +16,9 @@ set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 # shellcheck source=docker/lib.sh
 . "$here/lib.sh"
+# shellcheck source=docker/debian.sh
+. "$here/debian.sh"
 
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 unwanted='(-perl|^libperl.*|^libgdbm.*|^libdb5.*)$'
 
 # What to get: valkey or redis.
@@ -45,100 +46,18 @@ suite_of() {
     esac
 }
 
-# apt with a root of its own: neither the machine's sources nor its installed packages take part.
-private_apt() {
-    command=$1
-    shift
-    "$command" -q -o APT::Sandbox::User=root -o Dir::State="$apt_root/state" -o Dir::State::status="$apt_root/status" \
-        -o Dir::Cache="$apt_root/cache" -o Dir::Etc::sourcelist="$apt_root/sources.list" -o Dir::Etc::sourceparts=/dev/null \
-        -o Dir::Etc::preferences=/dev/null -o Dir::Etc::preferencesparts=/dev/null -o Acquire::Languages=none \
-        -o Acquire::Retries=2 "$@"
-}
-
-write_sources() {
-    {
-        echo "deb [signed-by=$keyring] $1 $suite main"
-        case $suite in
-        *-backports) echo "deb [signed-by=$keyring] $1 ${suite%-backports} main" ;;
-        esac
-    } >"$apt_root/sources.list"
-}
-
-# Brings the packages of $suite into $debs.
-download() {
-    mkdir -p "$apt_root/state/lists/partial" "$apt_root/cache/archives/partial" "$debs"
-    : >"$apt_root/status"
-    for mirror in $(debian_mirrors); do
-        step "reading the package lists of Debian $suite"
-        write_sources "$mirror"
-        # Without Error-Mode=any a mirror that lacks the suite would only warn.
-        if private_apt apt-get update -o APT::Update::Error-Mode=any >"$apt_root/update.log" 2>&1; then
-            break
-        fi
-        mirror=
-    done
-    [ -n "$mirror" ] || die "no configured mirror serves Debian $suite: $(tail -n 1 "$apt_root/update.log")"
-
-    # Of everything the server would pull in only what it links to is wanted, not what only installs it.
-    # shellcheck disable=SC2086 # several packages
-    private_apt apt-get -t "$suite" -s install --no-install-recommends $packages \
-        2>"$apt_root/resolve.log" | awk -v wanted="$wanted" -v unwanted="$unwanted" \
-        '$1 == "Inst" && $2 ~ wanted && $2 !~ unwanted { sub(/^\(/, "", $3); print $2 "=" $3 }' >"$apt_root/packages"
-    grep -q "^$server=" "$apt_root/packages" || die "Debian $suite has no $server: $(tail -n 1 "$apt_root/resolve.log")"
-    step "downloading $(wc -l <"$apt_root/packages") packages into $debs"
-    rm -rf "$debs.new" && mkdir -p "$debs.new"
-    # Kept from an earlier run: apt leaves a complete file alone.
-    find "$debs" -name '*.deb' -exec mv {} "$debs.new/" \;
-    # shellcheck disable=SC2046
-    (cd "$debs.new" && private_apt apt-get download $(cat "$apt_root/packages")) >"$apt_root/download.log" 2>&1 ||
-        die "downloading failed: $(tail -n 1 "$apt_root/download.log")"
-    # Drops files of an earlier version.
-    while IFS='=' read -r name version; do
-        file=$(printf '%s_%s_' "$name" "$version" | sed 's/:/%3a/g')
-        find "$debs.new" -name "$file*.deb" -exec mv {} "$debs/" \;
-    done <"$apt_root/packages"
-    rm -rf "$debs.new"
-}
-
-# Unpacks $debs into $tree and copies the binaries, with the libraries they load, into $root.
+# Makes the image of the packages in $root.
 assemble() {
-    merged_root "$tree"
-    merged_root "$root"
-    for deb in "$debs"/*.deb; do
-        dpkg-deb --fsys-tarfile "$deb" | tar -x --keep-directory-symlink --no-same-owner -C "$tree"
-    done
-    loader=$(find "$tree"/usr/lib/*/ -maxdepth 1 -name 'ld-linux*.so.*' | head -n 1)
-    [ -n "$loader" ] || die "the packages hold no dynamic loader"
-    libraries=$(dirname "$loader")
-    multiarch=$(basename "$libraries")
-    mkdir -p "$root/usr/lib/$multiarch" "$root/usr/local/bin" "$root/data"
+    unpack
+    begin_root
+    mkdir -p "$root/data"
     for name in $binaries; do
-        cp -P "$tree/usr/bin/$name" "$root/usr/bin/"
-        [ -L "$tree/usr/bin/$name" ] && continue
-        "$loader" --library-path "$libraries" --list "$tree/usr/bin/$name" >"$work/needs"
-        ! grep 'not found' "$work/needs" >&2 || die "the packages lack a library of $name"
-        awk -v tree="$tree/" 'index($3, tree) == 1 { print $3 }' "$work/needs" | while read -r library; do
-            cp -L "$library" "$root/usr/lib/$multiarch/$(basename "$library")"
-        done
+        add_binary "/usr/bin/$name"
     done
-    cp -L "$loader" "$root/usr/lib/$multiarch/"
-    # The path that the binaries name as their loader depends on the architecture: take it over from the package.
-    find "$tree/usr/lib" "$tree/usr/lib64" -maxdepth 1 -name 'ld-linux*' | while read -r link; do
-        ln -s "/usr/lib/$multiarch/$(basename "$loader")" "$root${link#"$tree"}"
-    done
-    cp "$tree/usr/bin/busybox" "$root/usr/bin/busybox"
-    for applet in $("$tree/usr/bin/busybox" --list); do
-        [ -e "$root/usr/bin/$applet" ] || ln -s busybox "$root/usr/bin/$applet"
-    done
-    for package in "$server" "$product-tools" busybox-static util-linux libc6; do
-        [ -d "$tree/usr/share/doc/$package" ] || continue
-        mkdir -p "$root/usr/share/doc/$package"
-        cp -L "$tree/usr/share/doc/$package/copyright" "$root/usr/share/doc/$package/" 2>/dev/null || true
-    done
-    [ -s "$root/usr/share/doc/$server/copyright" ] || die "$server comes without its copyright file"
+    add_busybox
+    add_copyrights "$server" "$product-tools" busybox-static util-linux libc6
     printf 'root:x:0:0:root:/root:/bin/sh\n%s:x:999:999:%s:/data:/bin/sh\n' "$product" "$product" >"$root/etc/passwd"
     printf 'root:x:0:\n%s:x:999:\n' "$product" >"$root/etc/group"
-    mkdir -p "$root/root"
     # The same for both, up to the names.
     sed "/^#/!{s/valkey/$product/g; s/VALKEY/$variable/g;}" "$here/valkey-entrypoint.sh" >"$root/usr/local/bin/docker-entrypoint.sh"
     chmod 0755 "$root/usr/local/bin/docker-entrypoint.sh"
@@ -193,10 +112,7 @@ provide() {
         fi
         step "no registry answered: building $image from Debian's packages"
     fi
-    for tool in apt-get apt-cache dpkg-deb tar; do
-        have "$tool" || die "cannot pull $image, and cannot build it without $tool (needs Debian or a derivative)"
-    done
-    [ -r "$keyring" ] || die "cannot pull $image, and cannot build it without $keyring (package debian-archive-keyring)"
+    can_build_from_debian "$image"
     apt_root=$(cache_dir)/apt/$suite
     debs=$apt_root/packages.d
     work=$(mktemp -d)
@@ -204,7 +120,7 @@ provide() {
     tree=$work/tree
     root=$work/root
     mkdir -p "$apt_root" "$tree" "$root"
-    download
+    download "$packages" "$wanted" "$unwanted"
     step "assembling the image"
     assemble
     import
