@@ -1,10 +1,11 @@
 #!/bin/sh
 # Builds the image of our programs.
 #
-# Usage: build-image.sh [--docker | --host] [--profile PROFILE] [--tag NAME]
+# Usage: build-image.sh [--docker | --host] [--only PROGRAM] [--profile PROFILE] [--tag NAME]
 #   --docker   with docker/Dockerfile, in containers; needs its base images
 #   --host     with the Rust toolchain of this machine; the image then holds the programs, the libraries they load and
 #              certificate authorities, and nothing else
+#   --only     this program alone (valkit or smtp-guard), on this machine; the image then is called like it
 #   --profile  of cargo (release)
 #   --tag      name of the image (valkit:VERSION, and valkit:latest too)
 # Without a choice: in containers if the base images are here or can be pulled, else on this machine.
@@ -19,14 +20,15 @@ workspace=$(dirname "$here")
 # shellcheck source=docker/lib.sh
 . "$here/lib.sh"
 
-programs=valkit
+programs='valkit smtp-guard'
+only=
 way=
 profile=release
 tag=
 while [ $# -gt 0 ]; do
     case $1 in
     --docker | --host) way=${1#--} ;;
-    --profile | --tag)
+    --only | --profile | --tag)
         [ $# -ge 2 ] || die "$1 needs a value"
         eval "${1#--}=\$2"
         shift
@@ -39,7 +41,15 @@ done
 docker_works || die "Docker does not answer"
 version=$(awk -F '"' '/^version = "/ { print $2; exit }' "$workspace/Cargo.toml")
 [ -n "$version" ] || die "the workspace does not say its version"
-image=${tag:-valkit:$version}
+case " $programs " in
+*" ${only:-valkit} "*) programs=${only:-$programs} ;;
+*) die "there is no program $only; there are: $programs" ;;
+esac
+[ -z "$only" ] || [ "$way" != docker ] || die "--only goes with --host"
+[ -z "$only" ] || way=host
+# The first one is what the image runs unless told otherwise.
+main=${programs%% *}
+image=${tag:-$main:$version}
 
 base_images() { sed -n 's/^FROM \([^ ]*\).*/\1/p' "$here/Dockerfile"; }
 
@@ -99,9 +109,9 @@ build_here() {
         docker import \
             --change 'ENV PATH=/usr/local/bin' \
             --change 'USER 65532:65532' \
-            --change 'ENTRYPOINT ["valkit"]' \
+            --change "ENTRYPOINT [\"$main\"]" \
             --change 'CMD ["--help"]' \
-            --change "LABEL org.opencontainers.image.title=valkit" \
+            --change "LABEL org.opencontainers.image.title=$main" \
             --change "LABEL org.opencontainers.image.version=$version" \
             --change "LABEL org.opencontainers.image.licenses=\"MIT OR Apache-2.0\"" \
             - "$image" >/dev/null
@@ -118,6 +128,6 @@ esac
 for program in $programs; do
     docker run --rm --entrypoint "$program" "$image" --version >&2 || die "$program does not run in $image"
 done
-[ -n "$tag" ] || docker tag "$image" valkit:latest
+[ -n "$tag" ] || docker tag "$image" "$main:latest"
 step "$image is ready"
 echo "$image"

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{alone, demo, deny, docs, layers, lua, run, setup, test, tidy};
+use crate::{alone, demo, deny, docs, layers, lua, run, setup, smtp, test, tidy};
 
 type Step = (&'static str, fn() -> Result<()>);
 
@@ -22,6 +22,7 @@ const STEPS: &[Step] = &[
     ("docs", || docs::run(&docs::Args::default())),
     ("test", || test::run(&test::Args::default())),
     ("demo", full_demo),
+    ("smtp", quick_smtp),
 ];
 
 /// Runs all steps and prints what each took.
@@ -71,6 +72,13 @@ fn clippy() -> Result<()> {
 fn full_demo() -> Result<()> {
     if demo::run(&demo::Args::default())? != ExitCode::SUCCESS {
         bail!("the demo's books do not balance");
+    }
+    Ok(())
+}
+
+fn quick_smtp() -> Result<()> {
+    if smtp::run(&smtp::Args::for_ci())? != ExitCode::SUCCESS {
+        bail!("the books of the mail servers do not balance");
     }
     Ok(())
 }

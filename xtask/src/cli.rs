@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
-    alone, bench, ci, demo, deny, docs, engines, faults, image, layers, lua, mixed, setup, test, tidy,
+    alone, bench, ci, demo, deny, docs, engines, faults, image, layers, lua, mixed, setup, smtp, test, tidy,
 };
 
 /// The workspace's chores.
@@ -44,6 +44,8 @@ enum Verb {
     Mixed(mixed::Args),
     /// Get what the other verbs need: a Valkey, and with `--ci` the tools
     Setup(setup::Args),
+    /// Send real mail through three mail servers with one limit, break things, and check the books
+    Smtp(smtp::Args),
     /// Run every test: unit, integration against real Valkeys, documentation
     Test(test::Args),
     /// Check file lengths, left-over markers and machine paths
@@ -77,6 +79,7 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Lua => lua::run()?,
         Verb::Mixed(args) => mixed::run(&args)?,
         Verb::Setup(args) => setup::run(&args)?,
+        Verb::Smtp(args) => return smtp::run(&args),
         Verb::Test(args) => test::run(&args)?,
         Verb::Tidy => tidy::run()?,
     }

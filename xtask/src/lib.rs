@@ -4,6 +4,7 @@
 //! cargo xtask demo     a Valkey, a producer, three consumers, one of them killed: the books balance
 //! cargo xtask test     every test, against real Valkeys
 //! cargo xtask faults   every fault that the guarantees name, and what was lost: nothing
+//! cargo xtask smtp     three mail servers with one limit, real mail, kills: exactly so much passes
 //! cargo xtask ci       everything that must hold, step by step, with a table at the end
 //! ```
 //!
@@ -23,6 +24,7 @@ mod layers;
 mod lua;
 mod mixed;
 mod setup;
+mod smtp;
 mod test;
 mod tidy;
 

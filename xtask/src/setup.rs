@@ -150,6 +150,11 @@ pub(crate) fn valkey(yes: bool) -> Result<Valkey> {
     }
 }
 
+/// A `valkey-server` on this machine, installed if need be.
+pub(crate) fn program(yes: bool) -> Result<PathBuf> {
+    run::which("valkey-server").map_or_else(|| install(yes), Ok)
+}
+
 fn no_valkey(tried: &[String]) -> String {
     format!(
         "there is no Valkey to run on, and none could be had.\n  tried: {}\n\

@@ -1,0 +1,130 @@
+//! Real mail through three real mail servers with one limit; then the books.
+//!
+//! Runs in containers where Docker is, else as processes of this machine.
+
+mod books;
+mod compose;
+mod fleet;
+mod load;
+mod local;
+mod mail;
+mod metrics;
+mod process;
+mod scenes;
+mod settings;
+mod traffic;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::Result;
+
+use self::books::Books;
+use self::fleet::Fleet;
+use crate::run;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The form for CI: every scene, with a short load, on programs built without optimisation
+    #[arg(long)]
+    quick: bool,
+    /// Run processes of this machine although Docker is there; needs root, Postfix and HAProxy
+    #[arg(long)]
+    local: bool,
+    /// Agree to installing Postfix, HAProxy and Valkey with apt, where there is no Docker
+    #[arg(long)]
+    yes: bool,
+    /// Only these scenes, by how their names begin
+    #[arg(long, value_name = "NAME")]
+    scene: Vec<String>,
+    /// How the books are printed
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+impl Args {
+    /// What the CI run does.
+    pub(crate) fn for_ci() -> Self {
+        Self { quick: true, local: false, yes: true, scene: Vec::new(), output: Output::Table }
+    }
+}
+
+type Scene = fn(&mut dyn Fleet, &mut Books) -> Result<()>;
+
+const SCENES: &[(&str, Scene)] = &[
+    ("even", scenes::even),
+    ("limit", scenes::limit),
+    ("held", scenes::held),
+    ("killed", scenes::killed),
+    ("away", scenes::away),
+];
+
+/// Runs all scenes and prints the books; a failure if they do not balance.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let started = Instant::now();
+    watch_for_interrupts()?;
+    let mut fleet = begin(args)?;
+    let mut books = Books::default();
+    let wanted =
+        |name: &str| args.scene.is_empty() || args.scene.iter().any(|scene| name.starts_with(scene.as_str()));
+    let mut played = || -> Result<()> {
+        for (_, scene) in SCENES.iter().filter(|(name, _)| wanted(name)) {
+            scene(fleet.as_mut(), &mut books)?;
+        }
+        if wanted("load") {
+            load::run(fleet.as_mut(), &mut books, args.quick)?;
+        }
+        Ok(())
+    };
+    let outcome = played();
+    if outcome.is_err() || !books.balance() {
+        eprintln!("{}", fleet.logs());
+    }
+    let place = fleet.name();
+    drop(fleet);
+    match args.output {
+        Output::Table => print!("\n{}", books.table()),
+        Output::Json => println!("{}", serde_json::to_string_pretty(&books)?),
+    }
+    outcome?;
+    run::step(format_args!("in {place}, {:.0} s", started.elapsed().as_secs_f64()));
+    Ok(if books.balance() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn begin(args: &Args) -> Result<Box<dyn Fleet>> {
+    if !args.local {
+        match compose::possible() {
+            Ok(()) => return Ok(Box::new(compose::Compose::up(!args.quick)?)),
+            Err(error) => {
+                run::step(format_args!("no containers ({error:#}): the same with processes of this machine"));
+            }
+        }
+    }
+    Ok(Box::new(local::Local::up(!args.quick, args.yes)?))
+}
+
+static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// From then on Ctrl-C ends the scene, so that what was started is taken down.
+fn watch_for_interrupts() -> Result<()> {
+    let flag = INTERRUPTED.get_or_init(Arc::default);
+    signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(flag))?;
+    signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(flag))?;
+    Ok(())
+}
+
+/// Whether somebody wants it to end.
+fn interrupted() -> bool {
+    INTERRUPTED.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
+}

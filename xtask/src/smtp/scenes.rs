@@ -1,0 +1,352 @@
+//! What the nodes must show, one scene after another: real mail, and what became of it.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::books::Books;
+use super::fleet::{self, Fleet, NODES, until};
+use super::mail::{self, Session, Verdict};
+use super::{interrupted, metrics, settings};
+use crate::run;
+
+/// The settings that scenes change.
+#[cfg(test)]
+pub(crate) const CHANGED: &[&str] = &[
+    "resources.max_requests_per_window",
+    "gate.lease",
+    "gate.trusted_proxies",
+    "gate.backend",
+    "gate.backend_proxy",
+    "policy.listen",
+    "policy.limits.sender.per",
+    "policy.limits.sender.quota",
+];
+
+/// What all keys of limits begin with.
+const PREFIX: &str = "elemta:ratelimit:";
+
+/// How long mail that was taken may be on its way to its mailbox.
+const DELIVERY_LIMIT: Duration = Duration::from_secs(15);
+
+/// Connections that one client may hold in the whole cluster, as guard.toml has it.
+const PER_IP: usize = 50;
+
+/// 30 messages through the balancer: a third lands on each node, and Valkey counts all of them.
+pub(crate) fn even(fleet: &mut dyn Fleet, books: &mut Books) -> Result<()> {
+    const SCENE: &str = "even";
+    run::step("30 messages through the balancer, one after another");
+    begin(fleet, &settings::base()?)?;
+    let letters = letters(SCENE, 30, |_| fleet.balancer());
+    let outcome: Vec<_> = letters.into_iter().map(|(to, id)| (id.clone(), mail::send(to, &id))).collect();
+    let taken = verdicts(SCENE, books, &outcome, 30, 0)?;
+    let per_node = delivered(SCENE, fleet, books, &taken)?;
+    books.equal(SCENE, "messages on node 1, 2, 3", [10, 10, 10], per_node);
+    books.equal(SCENE, "connections counted in Valkey", 30, counted(fleet)?);
+    Ok(())
+}
+
+/// A limit of 20: exactly 20 of 30 messages pass, whichever nodes they hit, and also when all arrive at once.
+pub(crate) fn limit(fleet: &mut dyn Fleet, books: &mut Books) -> Result<()> {
+    let settings = limited()?;
+
+    run::step("limit 20: 30 messages, one after another, to whatever node");
+    begin(fleet, &settings)?;
+    // Most of them on one node.
+    let uneven = letters("one by one", 30, |i| fleet.node([0, 0, 0, 1, 2][i % 5]));
+    let outcome: Vec<_> = uneven.into_iter().map(|(to, id)| (id.clone(), mail::send(to, &id))).collect();
+    twenty("one by one", fleet, books, &outcome)?;
+
+    run::step("limit 20: 30 messages at once, 10 to each node");
+    begin(fleet, &settings)?;
+    let outcome = mail::send_at_once(letters("at once", 30, |i| fleet.node(i % NODES)));
+    twenty("at once", fleet, books, &outcome)?;
+
+    run::step("limit 20: 30 messages at once through the balancer");
+    begin(fleet, &settings)?;
+    let outcome = mail::send_at_once(letters("balanced", 30, |_| fleet.balancer()));
+    twenty("balanced", fleet, books, &outcome)
+}
+
+fn twenty(
+    scene: &'static str,
+    fleet: &dyn Fleet,
+    books: &mut Books,
+    outcome: &[(String, Verdict)],
+) -> Result<()> {
+    let taken = verdicts(scene, books, outcome, 20, 10)?;
+    delivered(scene, fleet, books, &taken)?;
+    books.equal(scene, "connections counted in Valkey", 20, counted(fleet)?);
+    Ok(())
+}
+
+/// A client that holds 50 connections gets no more, on any node, until it gives one back.
+pub(crate) fn held(fleet: &mut dyn Fleet, books: &mut Books) -> Result<()> {
+    const SCENE: &str = "held";
+    run::step("one client holds 50 connections");
+    begin(fleet, &unhurried()?)?;
+    let mut sessions = hold(SCENE, fleet, books)?;
+    let refused = refusals(fleet)?;
+    books.equal(SCENE, "the next one on node 1, 2, 3, balancer", vec![421; NODES + 1], refused);
+    if let Some(session) = sessions.pop() {
+        session.quit();
+    }
+    let again = until(Duration::from_secs(5), || admitted(fleet.node(0)));
+    books.equal(SCENE, "one given back: the next one passes", true, again.is_ok());
+    Ok(())
+}
+
+/// A node is killed: what it held is free again within the lease, and mail goes through the others meanwhile.
+pub(crate) fn killed(fleet: &mut dyn Fleet, books: &mut Books) -> Result<()> {
+    const SCENE: &str = "killed node";
+    const LEASE: Duration = Duration::from_secs(5);
+    run::step("one client holds 50 connections, and node 2 is killed");
+    begin(fleet, &settings::with(&unhurried()?, &[("gate.lease", "\"5s\"")])?)?;
+    let sessions = hold(SCENE, fleet, books)?;
+    let lost = (0..PER_IP).filter(|i| i % NODES == 1).count();
+    fleet.kill_guard(1)?;
+    let since = Instant::now();
+    let at_once = Session::open(fleet.node(0), b"")?;
+    books.equal(SCENE, "right after it, one more on node 1", 421, at_once.code);
+    let first = until(LEASE * 3, || admitted(fleet.node(0)))?;
+    let freed = since.elapsed();
+    books.holds(
+        SCENE,
+        "its connections are free again",
+        "<= lease 5 s + 1 s",
+        format_args!("{:.1} s", freed.as_secs_f64()),
+        freed <= LEASE + Duration::from_secs(1),
+    );
+    // As many as it held, and no more.
+    let mut more = vec![first];
+    while more.len() <= lost {
+        let session = Session::open(fleet.node([0, 2][more.len() % 2]), b"")?;
+        if !session.admitted() {
+            break;
+        }
+        more.push(session);
+    }
+    books.equal(SCENE, "connections that became free", lost, more.len());
+    for session in more.into_iter().chain(sessions) {
+        session.quit();
+    }
+    let outcome = letters(SCENE, 9, |_| fleet.balancer())
+        .into_iter()
+        .map(|(to, id)| (id.clone(), mail::send(to, &id)))
+        .collect::<Vec<_>>();
+    let taken = verdicts(SCENE, books, &outcome, 9, 0)?;
+    let per_node = delivered(SCENE, fleet, books, &taken)?;
+    books.equal(SCENE, "of those on the dead node", 0, per_node[1]);
+    fleet.start_guard(1)?;
+    fleet::ready(fleet, 1)
+}
+
+/// Valkey is killed: mail flows and is counted as such. It comes back: so do the limits.
+pub(crate) fn away(fleet: &mut dyn Fleet, books: &mut Books) -> Result<()> {
+    const SCENE: &str = "Valkey away";
+    run::step("limit 20, and Valkey is killed: 30 messages");
+    begin(fleet, &limited()?)?;
+    let before = fallbacks(fleet)?;
+    fleet.kill_valkey()?;
+    let mut slowest = Duration::ZERO;
+    let outcome: Vec<_> = letters(SCENE, 30, |i| fleet.node(i % NODES))
+        .into_iter()
+        .map(|(to, id)| {
+            let started = Instant::now();
+            let verdict = mail::send(to, &id);
+            slowest = slowest.max(started.elapsed());
+            (id, verdict)
+        })
+        .collect();
+    let taken = verdicts(SCENE, books, &outcome, 30, 0)?;
+    delivered(SCENE, fleet, books, &taken)?;
+    let passed = fallbacks(fleet)? - before;
+    books.holds(SCENE, "counted as passed without a limit", ">= 30", passed, passed >= 30.0);
+    books.figure("Valkey away: slowest message", slowest.as_secs_f64() * 1e3, "ms");
+
+    run::step("Valkey comes back");
+    fleet.start_valkey()?;
+    fleet::valkey_answers(fleet)?;
+    let since = Instant::now();
+    let mut passed = 0;
+    loop {
+        let session = Session::open(fleet.node(passed % NODES), b"")?;
+        if !session.admitted() {
+            break;
+        }
+        session.quit();
+        passed += 1;
+        if since.elapsed() > Duration::from_secs(30) || interrupted() {
+            break;
+        }
+    }
+    let back = since.elapsed();
+    books.holds(
+        SCENE,
+        "limits apply again",
+        "<= 5 s after Valkey",
+        format_args!("{:.1} s", back.as_secs_f64()),
+        back <= Duration::from_secs(5),
+    );
+    books.figure("Valkey back: connections until the first refusal (limit 20)", passed as f64, "");
+    Ok(())
+}
+
+/// Restarts the guards with these settings, and waits until the balancer sends to all of them.
+pub(crate) fn begin(fleet: &mut dyn Fleet, settings: &str) -> Result<()> {
+    fleet::begin(fleet, settings)?;
+    until(Duration::from_secs(20), || {
+        let page = metrics::get(fleet.balancer_page(), "/;csv")?;
+        let up = page.lines().filter(|line| {
+            let fields: Vec<&str> = line.split(',').collect();
+            fields[0] == "nodes" && fields.get(1) != Some(&"BACKEND") && fields.get(17) == Some(&"UP")
+        });
+        match up.count() {
+            NODES => Ok(()),
+            up => bail!("the balancer sees {up} of {NODES} nodes"),
+        }
+    })
+}
+
+/// 20 a minute.
+fn limited() -> Result<String> {
+    settings::with(&settings::base()?, &[("resources.max_requests_per_window", "20")])
+}
+
+/// So many a minute that only connections held at the same time matter.
+fn unhurried() -> Result<String> {
+    settings::with(&settings::base()?, &[("resources.max_requests_per_window", "10000")])
+}
+
+fn letters(scene: &str, count: usize, to: impl Fn(usize) -> SocketAddr) -> Vec<(SocketAddr, String)> {
+    let scene = scene.replace(' ', "-");
+    (0..count).map(|i| (to(i), format!("{scene}-{i:02}"))).collect()
+}
+
+/// Enters how many were taken and refused, and that refusals say why; gives those that were taken.
+fn verdicts(
+    scene: &'static str,
+    books: &mut Books,
+    outcome: &[(String, Verdict)],
+    taken: usize,
+    refused: usize,
+) -> Result<BTreeSet<String>> {
+    for (id, verdict) in outcome {
+        if let Verdict::Failed(why) = verdict {
+            eprintln!("    {id}: {why}");
+        }
+    }
+    let found: BTreeSet<String> =
+        outcome.iter().filter(|(_, verdict)| *verdict == Verdict::Taken).map(|(id, _)| id.clone()).collect();
+    let rejections: Vec<_> =
+        outcome.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Refused(..))).collect();
+    let proper = rejections
+        .iter()
+        .filter(|(_, verdict)| matches!(verdict, Verdict::Refused(421, text) if text.contains("4.7.0")));
+    books.equal(scene, "messages taken", taken, found.len());
+    books.equal(scene, "refused with 421 4.7.0", refused, proper.count());
+    if let Some((_, Verdict::Refused(code, text))) = rejections.first() {
+        eprintln!("        such as {code}: {text}");
+    }
+    Ok(found)
+}
+
+/// Waits for what was taken to arrive, enters whether just that is there, and gives how many each node has.
+fn delivered(
+    scene: &'static str,
+    fleet: &dyn Fleet,
+    books: &mut Books,
+    taken: &BTreeSet<String>,
+) -> Result<[usize; NODES]> {
+    let own = format!("{}{}", mail::HEADER, scene.replace(' ', "-"));
+    let started = Instant::now();
+    loop {
+        let mut per_node = [0; NODES];
+        let mut found = Vec::new();
+        for (node, count) in per_node.iter_mut().enumerate() {
+            let lines = fleet.mailbox(node, &own)?;
+            let ids = lines
+                .lines()
+                .filter_map(|line| line.trim().strip_prefix(mail::HEADER))
+                .map(ToOwned::to_owned);
+            let before = found.len();
+            found.extend(ids);
+            *count = found.len() - before;
+        }
+        if found.len() >= taken.len() || started.elapsed() > DELIVERY_LIMIT {
+            // A list, so that one which came twice is seen.
+            found.sort();
+            let same = found.iter().eq(taken.iter());
+            books.holds(
+                scene,
+                "in the mailboxes",
+                "just those taken, once each",
+                format_args!("{} messages", found.len()),
+                same,
+            );
+            return Ok(per_node);
+        }
+        if interrupted() {
+            bail!("interrupted");
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Members of all sorted sets of the per-address limit: one for each connection that was counted.
+fn counted(fleet: &dyn Fleet) -> Result<u64> {
+    let keys = fleet.valkey(&["--scan", "--pattern", &format!("{PREFIX}ip:*")])?;
+    keys.lines()
+        .filter(|key| !key.trim().is_empty())
+        .map(|key| -> Result<u64> {
+            let members = fleet.valkey(&["zcard", key.trim()])?;
+            members.trim().parse().with_context(|| format!("ZCARD {key} is {members}"))
+        })
+        .sum()
+}
+
+/// Opens as many connections as one client may hold, over all nodes.
+fn hold(scene: &'static str, fleet: &dyn Fleet, books: &mut Books) -> Result<Vec<Session>> {
+    let sessions =
+        (0..PER_IP).map(|i| Session::open(fleet.node(i % NODES), b"")).collect::<Result<Vec<_>>>()?;
+    let admitted = sessions.iter().filter(|session| session.admitted()).count();
+    books.equal(scene, "connections held", PER_IP, admitted);
+    Ok(sessions)
+}
+
+/// The codes that one more connection gets on each node and from the balancer.
+fn refusals(fleet: &dyn Fleet) -> Result<Vec<u16>> {
+    let everywhere = (0..NODES).map(|node| fleet.node(node)).chain([fleet.balancer()]);
+    everywhere
+        .map(|to| {
+            let session = Session::open(to, b"")?;
+            if session.admitted() {
+                session.quit();
+                return Ok(220);
+            }
+            eprintln!("        {}", session.text);
+            Ok(session.code)
+        })
+        .collect()
+}
+
+/// A session that was admitted.
+fn admitted(server: SocketAddr) -> Result<Session> {
+    let session = Session::open(server, b"")?;
+    if !session.admitted() {
+        bail!("{}", session.text);
+    }
+    Ok(session)
+}
+
+/// How often clients passed because the limits could not be asked, on all nodes.
+fn fallbacks(fleet: &dyn Fleet) -> Result<f64> {
+    (0..NODES)
+        .map(|node| {
+            let page = metrics::get(fleet.metrics(node), "/metrics")?;
+            Ok(metrics::sum(&page, "valkit_smtp_fallbacks_total", &[]))
+        })
+        .sum()
+}
