@@ -31,10 +31,10 @@ pub(crate) struct Args {
     /// The form for CI: every scene, with a short load, on programs built without optimisation
     #[arg(long)]
     quick: bool,
-    /// Run processes of this machine although Docker is there; needs root, Postfix and HAProxy
+    /// Run processes of this machine although Docker is there; needs root
     #[arg(long)]
     local: bool,
-    /// Agree to installing Postfix, HAProxy and Valkey with apt, where there is no Docker
+    /// Agree to installing Postfix, its balancer and Valkey with apt, where there is no Docker
     #[arg(long)]
     yes: bool,
     /// Only these scenes, by how their names begin

@@ -35,8 +35,8 @@ impl Books {
         &mut self,
         scene: &'static str,
         what: &str,
-        expected: T,
-        found: T,
+        expected: &T,
+        found: &T,
     ) {
         let balances = expected == found;
         self.enter(scene, what, format!("{expected:?}"), format!("{found:?}"), balances);
@@ -119,7 +119,7 @@ mod tests {
     fn one_line_that_does_not_balance_is_enough() {
         let mut books = Books::default();
         assert!(!books.balance(), "nothing was looked at");
-        books.equal("limit", "passed", 20, 20);
+        books.equal("limit", "passed", &20, &20);
         assert!(books.balance());
         books.holds("limit", "first refusal", "within 5 s", "6.1 s", false);
         assert!(!books.balance());

@@ -186,7 +186,7 @@ impl Drop for Compose {
 }
 
 fn docker(args: &[&str]) -> Result<String> {
-    run::output_within(Command::new("docker").args(args), Duration::from_secs(60))
+    run::output_within(Command::new("docker").args(args), Duration::from_mins(1))
 }
 
 /// Compose in either of its forms.

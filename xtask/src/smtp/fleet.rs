@@ -11,7 +11,7 @@ use super::{interrupted, metrics};
 pub(crate) const NODES: usize = 3;
 
 /// How long anything may take to come up.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// The nodes; dropped, all of it is gone.
 pub(crate) trait Fleet {

@@ -70,8 +70,8 @@ fn policy(
     scenes::begin(fleet, settings)?;
     let pace = Some(Duration::from_millis(5));
     let light = ask(fleet, &[0, 1, 2], 1, lasting, pace, 1)?;
-    books.figure("policy service, 200 checks/s a node: p50", light.quantile(0.5), "ms");
-    books.figure("policy service, 200 checks/s a node: p99", light.quantile(0.99), "ms");
+    books.figure("policy service, 200 checks/s a node: p50", light.percentile(50), "ms");
+    books.figure("policy service, 200 checks/s a node: p99", light.percentile(99), "ms");
 
     run::step(format_args!("policy service: {ASKERS} connections to one node"));
     scenes::begin(fleet, settings)?;
@@ -95,7 +95,7 @@ fn policy(
         }
     }
     // A window has not passed since the first of them: of each loud client just the quota passes, on all nodes together.
-    books.equal(SCENE, "messages that passed of each loud client", [QUOTA; LOUD as usize], all.passed);
+    books.equal(SCENE, "messages that passed of each loud client", &[QUOTA; LOUD as usize], &all.passed);
     if !quick {
         let rate = one.rate();
         books.holds(SCENE, "checks/s of one node", ">= 10000", format_args!("{rate:.0}"), rate >= ENOUGH);
@@ -121,10 +121,9 @@ fn gate(fleet: &mut dyn Fleet, books: &mut Books, settings: &str, lasting: Durat
         direct.enter(Session::open(sink, b"")?);
         guarded.enter(Session::open(gates[i % NODES], &traffic::proxy_header(traffic.next().address))?);
     }
-    for share in [0.5, 0.99] {
-        let percent = (share * 100.0) as u32;
-        books.figure(format!("gate, greeting without it: p{percent}"), direct.quantile(share), "ms");
-        books.figure(format!("gate, greeting with it: p{percent}"), guarded.quantile(share), "ms");
+    for percent in [50, 99] {
+        books.figure(format!("gate, greeting without it: p{percent}"), direct.percentile(percent), "ms");
+        books.figure(format!("gate, greeting with it: p{percent}"), guarded.percentile(percent), "ms");
     }
 
     run::step("gate: as many sessions as go");
@@ -148,8 +147,8 @@ fn gate(fleet: &mut dyn Fleet, books: &mut Books, settings: &str, lasting: Durat
     let tally = gather(clients)?;
     books.figure("gate, three nodes: connections/s", tally.rate(), "/s");
     books.figure("gate, three nodes: of those refused", tally.refused as f64, "");
-    books.figure("gate, three nodes: greeting p50", tally.quantile(0.5), "ms");
-    books.figure("gate, three nodes: greeting p99", tally.quantile(0.99), "ms");
+    books.figure("gate, three nodes: greeting p50", tally.percentile(50), "ms");
+    books.figure("gate, three nodes: greeting p99", tally.percentile(99), "ms");
     Ok(())
 }
 
@@ -175,11 +174,11 @@ impl Tally {
         self.took.len() as f64 / self.lasted.as_secs_f64()
     }
 
-    /// In milliseconds; what is measured has been sorted by [`gather`], or is here.
-    fn quantile(&self, share: f64) -> f64 {
+    /// In milliseconds.
+    fn percentile(&self, percent: usize) -> f64 {
         let mut took = self.took.clone();
         took.sort_unstable();
-        let index = (took.len() as f64 * share) as usize;
+        let index = took.len() * percent / 100;
         took.get(index.min(took.len().saturating_sub(1))).map_or(0.0, |took| f64::from(*took) / 1e3)
     }
 }
@@ -201,8 +200,8 @@ fn gather(clients: Vec<std::thread::JoinHandle<Result<Tally>>>) -> Result<Tally>
 fn report(books: &mut Books, what: &str, tally: &Tally) {
     books.figure(format!("{what}: checks/s"), tally.rate(), "/s");
     books.figure(format!("{what}: refused"), tally.refused as f64 / tally.took.len() as f64 * 100.0, "%");
-    books.figure(format!("{what}: p50"), tally.quantile(0.5), "ms");
-    books.figure(format!("{what}: p99"), tally.quantile(0.99), "ms");
+    books.figure(format!("{what}: p50"), tally.percentile(50), "ms");
+    books.figure(format!("{what}: p99"), tally.percentile(99), "ms");
 }
 
 /// Asks the policy services of these nodes over so many connections each, each with one question at a time, as Postfix

@@ -1,5 +1,5 @@
-//! The nodes as processes of this machine, from the same files as the containers: three Postfixes, each with its own
-//! configuration, queue and mailbox, three guards, HAProxy and Valkey, all on the loopback addresses.
+//! The nodes as processes of this machine, from the same files as the containers: three of Postfix, each with its own
+//! configuration, queue and mailbox, three guards, the balancer and Valkey, all on the loopback addresses.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,7 +18,7 @@ use crate::{run, setup, workspace};
 /// Where Valkey listens: not where one may be running anyway.
 const VALKEY: u16 = 16379;
 
-/// From which loopback address HAProxy connects to the gates, so that they can tell it from clients.
+/// From which loopback address the balancer connects to the gates, so that they can tell it from clients.
 const BALANCER: &str = "127.0.0.10";
 
 /// Between the ports of one node and those of the next.
@@ -83,20 +83,20 @@ impl Local {
         chown(&data, Some(owner), None)?;
         chown(&mail, Some(MAILBOX_OWNER), Some(MAILBOX_OWNER))?;
         let shipped = workspace::root().join("docker/smtp/postfix");
-        let main = fs::read_to_string(shipped.join("main.cf"))?.replace(
+        let main_cf = fs::read_to_string(shipped.join("main.cf"))?.replace(
             "virtual_mailbox_base = /var/mail",
             &format!("virtual_mailbox_base = {}", mail.display()),
         );
-        let main = self.placed(node, &main);
+        let main_cf = self.placed(node, &main_cf);
         let own = format!(
             "\nmyhostname = node{}.books.test\nqueue_directory = {}\ndata_directory = {}\n",
             node + 1,
             queue.display(),
             data.display()
         );
-        fs::write(config.join("main.cf"), main + &own)?;
-        let master = fs::read_to_string(shipped.join("master.cf"))?;
-        fs::write(config.join("master.cf"), self.placed(node, &master))?;
+        fs::write(config.join("main.cf"), main_cf + &own)?;
+        let services = fs::read_to_string(shipped.join("master.cf"))?;
+        fs::write(config.join("master.cf"), self.placed(node, &services))?;
         let mut postfix = Command::new("postfix");
         postfix.arg("-c").arg(&config).arg("start-fg");
         Process::start(&self.dir, &format!("postfix{}", node + 1), &mut postfix)

@@ -41,10 +41,10 @@ pub(crate) fn even(fleet: &mut dyn Fleet, books: &mut Books) -> Result<()> {
     begin(fleet, &settings::base()?)?;
     let letters = letters(SCENE, 30, |_| fleet.balancer());
     let outcome: Vec<_> = letters.into_iter().map(|(to, id)| (id.clone(), mail::send(to, &id))).collect();
-    let taken = verdicts(SCENE, books, &outcome, 30, 0)?;
+    let taken = verdicts(SCENE, books, &outcome, 30, 0);
     let per_node = delivered(SCENE, fleet, books, &taken)?;
-    books.equal(SCENE, "messages on node 1, 2, 3", [10, 10, 10], per_node);
-    books.equal(SCENE, "connections counted in Valkey", 30, counted(fleet)?);
+    books.equal(SCENE, "messages on node 1, 2, 3", &[10, 10, 10], &per_node);
+    books.equal(SCENE, "connections counted in Valkey", &30, &counted(fleet)?);
     Ok(())
 }
 
@@ -76,9 +76,9 @@ fn twenty(
     books: &mut Books,
     outcome: &[(String, Verdict)],
 ) -> Result<()> {
-    let taken = verdicts(scene, books, outcome, 20, 10)?;
+    let taken = verdicts(scene, books, outcome, 20, 10);
     delivered(scene, fleet, books, &taken)?;
-    books.equal(scene, "connections counted in Valkey", 20, counted(fleet)?);
+    books.equal(scene, "connections counted in Valkey", &20, &counted(fleet)?);
     Ok(())
 }
 
@@ -89,12 +89,12 @@ pub(crate) fn held(fleet: &mut dyn Fleet, books: &mut Books) -> Result<()> {
     begin(fleet, &unhurried()?)?;
     let mut sessions = hold(SCENE, fleet, books)?;
     let refused = refusals(fleet)?;
-    books.equal(SCENE, "the next one on node 1, 2, 3, balancer", vec![421; NODES + 1], refused);
+    books.equal(SCENE, "the next one on node 1, 2, 3, balancer", &vec![421; NODES + 1], &refused);
     if let Some(session) = sessions.pop() {
         session.quit();
     }
     let again = until(Duration::from_secs(5), || admitted(fleet.node(0)));
-    books.equal(SCENE, "one given back: the next one passes", true, again.is_ok());
+    books.equal(SCENE, "one given back: the next one passes", &true, &again.is_ok());
     Ok(())
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn killed(fleet: &mut dyn Fleet, books: &mut Books) -> Result<()> {
     fleet.kill_guard(1)?;
     let since = Instant::now();
     let at_once = Session::open(fleet.node(0), b"")?;
-    books.equal(SCENE, "right after it, one more on node 1", 421, at_once.code);
+    books.equal(SCENE, "right after it, one more on node 1", &421, &at_once.code);
     let first = until(LEASE * 3, || admitted(fleet.node(0)))?;
     let freed = since.elapsed();
     books.holds(
@@ -128,7 +128,7 @@ pub(crate) fn killed(fleet: &mut dyn Fleet, books: &mut Books) -> Result<()> {
         }
         more.push(session);
     }
-    books.equal(SCENE, "connections that became free", lost, more.len());
+    books.equal(SCENE, "connections that became free", &lost, &more.len());
     for session in more.into_iter().chain(sessions) {
         session.quit();
     }
@@ -136,9 +136,9 @@ pub(crate) fn killed(fleet: &mut dyn Fleet, books: &mut Books) -> Result<()> {
         .into_iter()
         .map(|(to, id)| (id.clone(), mail::send(to, &id)))
         .collect::<Vec<_>>();
-    let taken = verdicts(SCENE, books, &outcome, 9, 0)?;
+    let taken = verdicts(SCENE, books, &outcome, 9, 0);
     let per_node = delivered(SCENE, fleet, books, &taken)?;
-    books.equal(SCENE, "of those on the dead node", 0, per_node[1]);
+    books.equal(SCENE, "of those on the dead node", &0, &per_node[1]);
     fleet.start_guard(1)?;
     fleet::ready(fleet, 1)
 }
@@ -160,7 +160,7 @@ pub(crate) fn away(fleet: &mut dyn Fleet, books: &mut Books) -> Result<()> {
             (id, verdict)
         })
         .collect();
-    let taken = verdicts(SCENE, books, &outcome, 30, 0)?;
+    let taken = verdicts(SCENE, books, &outcome, 30, 0);
     delivered(SCENE, fleet, books, &taken)?;
     let passed = fallbacks(fleet)? - before;
     books.holds(SCENE, "counted as passed without a limit", ">= 30", passed, passed >= 30.0);
@@ -232,7 +232,7 @@ fn verdicts(
     outcome: &[(String, Verdict)],
     taken: usize,
     refused: usize,
-) -> Result<BTreeSet<String>> {
+) -> BTreeSet<String> {
     for (id, verdict) in outcome {
         if let Verdict::Failed(why) = verdict {
             eprintln!("    {id}: {why}");
@@ -245,12 +245,12 @@ fn verdicts(
     let proper = rejections
         .iter()
         .filter(|(_, verdict)| matches!(verdict, Verdict::Refused(421, text) if text.contains("4.7.0")));
-    books.equal(scene, "messages taken", taken, found.len());
-    books.equal(scene, "refused with 421 4.7.0", refused, proper.count());
+    books.equal(scene, "messages taken", &taken, &found.len());
+    books.equal(scene, "refused with 421 4.7.0", &refused, &proper.count());
     if let Some((_, Verdict::Refused(code, text))) = rejections.first() {
         eprintln!("        such as {code}: {text}");
     }
-    Ok(found)
+    found
 }
 
 /// Waits for what was taken to arrive, enters whether just that is there, and gives how many each node has.
@@ -312,7 +312,7 @@ fn hold(scene: &'static str, fleet: &dyn Fleet, books: &mut Books) -> Result<Vec
     let sessions =
         (0..PER_IP).map(|i| Session::open(fleet.node(i % NODES), b"")).collect::<Result<Vec<_>>>()?;
     let admitted = sessions.iter().filter(|session| session.admitted()).count();
-    books.equal(scene, "connections held", PER_IP, admitted);
+    books.equal(scene, "connections held", &PER_IP, &admitted);
     Ok(sessions)
 }
 

@@ -84,7 +84,7 @@ fn four(net: u8, number: u64) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(net, a, b, c))
 }
 
-/// In 2001:db8::/32, the network for documents.
+/// In the network that is for documents.
 fn six(kind: u16, number: u64) -> IpAddr {
     let [high, low] = [(number >> 16) as u16, number as u16];
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, kind | (high & 0xfff), low, 0, 0, 0, 1))
