@@ -91,7 +91,7 @@ mod tests {
             sum(PAGE, "b", &[]),
             sum(PAGE, "a", &[]),
         ];
-        assert_eq!(sums.map(|sum| sum as u32), [12, 9, 5, 7, 0]);
+        assert_eq!(sums.map(|sum| sum.to_string()), ["12", "9", "5", "7", "0"]);
     }
 
     #[test]
