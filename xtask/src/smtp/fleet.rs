@@ -80,7 +80,7 @@ pub(crate) fn begin(fleet: &mut dyn Fleet, settings: &str) -> Result<()> {
 /// Waits until a guard listens, and reaches Valkey.
 pub(crate) fn ready(fleet: &dyn Fleet, node: usize) -> Result<()> {
     until(START_LIMIT, || match metrics::get(fleet.metrics(node), "/readyz") {
-        Ok(state) if !state.contains("degraded") => Ok(()),
+        Ok(state) if state.contains("\"degraded\":false") => Ok(()),
         Ok(state) => Err(anyhow::anyhow!("{}", state.trim())),
         Err(error) => Err(error),
     })
