@@ -172,7 +172,7 @@ impl Fleet for Compose {
     }
 
     fn logs(&self) -> String {
-        self.compose(&["logs", "--no-color", "--tail", "30"]).unwrap_or_else(|error| format!("{error:#}"))
+        self.compose(&["logs", "--no-color", "--tail", "12"]).unwrap_or_else(|error| format!("{error:#}"))
     }
 }
 
