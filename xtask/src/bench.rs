@@ -18,7 +18,7 @@ pub(crate) struct Args {
     /// Agree to installing Valkey with apt, which may add a Debian source
     #[arg(long)]
     yes: bool,
-    /// How the server keeps its append-only file; a sweep runs once, without one, if nothing is said; durability has its own
+    /// How the server keeps its append-only file; limits and a sweep run once, without one, if nothing is said; durability has its own
     #[arg(long, value_enum, value_delimiter = ',')]
     aof: Vec<Aof>,
     /// Passed on to `valkit bench`
@@ -30,6 +30,8 @@ pub(crate) struct Args {
 enum Subject {
     /// Sending and receiving, beside the raw limits of the same client
     Queue,
+    /// Asking limits, beside the usual script and a limiter in process
+    Limit,
     /// What becomes of the rates when producers, consumers, messages or distances grow; TLS too
     Sweep,
     /// What sends cost that are answered only once they are on disk, or at one or two replicas
@@ -74,6 +76,7 @@ impl Subject {
     const fn verb(self) -> &'static str {
         match self {
             Self::Queue => "queue",
+            Self::Limit => "limit",
             Self::Sweep | Self::Durability => "sweep",
         }
     }
@@ -81,7 +84,7 @@ impl Subject {
     const fn ways(self) -> &'static [Aof] {
         match self {
             Self::Queue => &[Aof::None, Aof::Everysec],
-            Self::Sweep | Self::Durability => &[Aof::None],
+            Self::Limit | Self::Sweep | Self::Durability => &[Aof::None],
         }
     }
 }

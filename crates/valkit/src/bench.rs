@@ -1,8 +1,9 @@
-//! `valkit bench queue`: how fast the queue is, beside what the same client and server can do at most.
+//! `valkit bench`: how fast queues and limits are, beside what the same client and server can do at most.
 
 mod counters;
 mod lab;
 mod latency;
+mod limit;
 mod load;
 mod machine;
 mod plot;
@@ -39,9 +40,14 @@ pub(crate) enum Verb {
     /// Sending and receiving, beside the raw limits of the same client
     #[command(after_help = EXAMPLES)]
     Queue(Arguments),
+    /// Asking limits, beside the usual script and a limiter in process
+    #[command(after_help = limit::EXAMPLES)]
+    Limit(limit::Arguments),
     /// What becomes of the rates when producers, consumers, messages or distances grow
     #[command(after_help = sweep::EXAMPLES)]
     Sweep(sweep::Arguments),
+    #[command(hide = true)]
+    LimitNode(limit::NodeArguments),
 }
 
 #[derive(clap::Args)]
@@ -66,6 +72,8 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(verb: Verb, context: &Context) -> Result<Exit, Failure> {
     match verb {
         Verb::Queue(arguments) => queue(&arguments, context).await,
+        Verb::Limit(arguments) => limit::run(&arguments, context).await,
+        Verb::LimitNode(arguments) => limit::node(arguments, context).await,
         Verb::Sweep(arguments) => sweep::run(arguments, context).await,
     }
 }

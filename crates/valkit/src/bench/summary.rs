@@ -230,7 +230,7 @@ impl Report {
 }
 
 /// In microseconds.
-fn percentile(values: &[Duration], hundredths: usize) -> f64 {
+pub(crate) fn percentile(values: &[Duration], hundredths: usize) -> f64 {
     let mut values = values.to_vec();
     values.sort_unstable();
     let rank = (values.len() * hundredths).div_ceil(100).max(1) - 1;

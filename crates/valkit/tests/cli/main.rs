@@ -1,6 +1,7 @@
 //! The command line as a script sees it: exit codes, stdout, stderr.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod bench;
 mod dead;
 mod demo;
 mod doctor;
