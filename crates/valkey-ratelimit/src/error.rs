@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use valkey_connection::Error;
+use valkey_connection::{Error, ErrorKind};
 
 use crate::rule::{InvalidRule, RuleName};
 use crate::scripts::BadAnswer;
@@ -119,7 +119,14 @@ impl Failed {
     /// Whether it speaks of how the store does, rather than of what was asked.
     pub(crate) fn is_of_the_store(&self) -> bool {
         match self {
-            Self::Store(error) => error.is_store_failure(),
+            Self::Store(error) => {
+                // A store that is full, or lets this user do nothing, decides as little as one that is gone.
+                let decides_nothing = matches!(
+                    error.kind(),
+                    ErrorKind::OutOfMemory | ErrorKind::Denied | ErrorKind::BreakerOpen | ErrorKind::Closed
+                );
+                decides_nothing || error.is_store_failure()
+            }
             Self::Late(_) => true,
             Self::Answer(_) => false,
         }
