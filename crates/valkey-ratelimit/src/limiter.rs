@@ -108,8 +108,9 @@ impl Limiter {
 
     async fn check_one(&self, rule: &Rule, subject: &Subject, cost: u64) -> Result<Decision, LimitError> {
         rule.validate()?;
-        let limit = rule.limit(subject);
         let now = Instant::now();
+        let subject = &*rule.counted_as(subject, now);
+        let limit = rule.limit(subject);
         let last = match self.memory.recall(&limit, cost, now) {
             Recalled::Refused(answer) => return refused(rule, subject, cost, &answer, Source::Memory),
             Recalled::Taken { lease, left } => return Ok(taken(rule, cost, lease, left)),

@@ -3,8 +3,11 @@
 mod name;
 mod network;
 mod share;
+mod subjects;
 
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -12,6 +15,7 @@ pub use self::name::{InvalidRuleName, RuleName};
 use self::network::Bits;
 pub use self::network::Network;
 pub use self::share::{InvalidShare, Share};
+use self::subjects::Subjects;
 use crate::algorithm::Algorithm;
 use crate::allow::AllowList;
 use crate::decision::Decision;
@@ -62,6 +66,7 @@ struct Inner {
     held: Option<Arc<Terms>>,
     shadow: bool,
     allowed: AllowList,
+    subjects: Option<Subjects>,
     decided: Decided,
     /// What each subject may have, and then the wider networks of an address.
     steps: Vec<Step>,
@@ -110,6 +115,7 @@ impl Rule {
             held: None,
             shadow: false,
             allowed: AllowList::default(),
+            subjects: None,
             decided: Decided::default(),
             steps: vec![Step { bits: Bits::ALL, terms: Arc::new(Terms::new(algorithm, quota)) }],
         }))
@@ -175,6 +181,14 @@ impl Rule {
     #[must_use]
     pub fn with_allowed(self, allowed: AllowList) -> Self {
         self.with(|inner| inner.allowed = allowed)
+    }
+
+    /// Counts so many subjects by themselves in a window, in each process, and those who come after them together: addresses by
+    /// their network, a /24 or a /48, all else as one. So nobody fills the store by coming under many names. Unless said
+    /// otherwise there is no such bound.
+    #[must_use]
+    pub fn with_most_subjects(self, most: usize) -> Self {
+        self.with(|inner| inner.subjects = Some(Subjects::new(most)))
     }
 
     /// Counts, and is in nobody's way: to see what a rule would do
@@ -247,6 +261,16 @@ impl Rule {
         !allowed.is_empty()
             && (subject.address().is_some_and(|address| allowed.contains_address(address))
                 || allowed.contains_text(subject.as_str()))
+    }
+
+    /// Whom a subject is counted with: itself, unless too many came before it.
+    pub(crate) fn counted_as<'a>(&self, subject: &'a Subject, now: Instant) -> Cow<'a, Subject> {
+        match &self.0.subjects {
+            Some(subjects) if !subjects.admit(subject, self.quota().window(), now) => {
+                Cow::Owned(subject.crowd())
+            }
+            _ => Cow::Borrowed(subject),
+        }
     }
 
     pub(crate) fn count(&self, decision: &Decision) {

@@ -61,7 +61,8 @@ impl<'a> Step<'a> {
         if rule.allows(subject) {
             return Vec::new();
         }
-        let own = (subject.clone(), rule.limit(subject));
+        let counted = rule.counted_as(subject, Instant::now());
+        let own = (counted.clone().into_owned(), rule.limit(&counted));
         std::iter::once(own)
             .chain(rule.networks(subject))
             .map(|(subject, limit)| Self { rule, subject, limit, cost, shadow })
@@ -142,15 +143,11 @@ impl Limiter {
 
     async fn ask_all(&self, rule: &Rule, steps: &[&Step<'_>]) -> Result<Vec<Known>, LimitError> {
         let asked = Instant::now();
-        let refusing = steps
-            .iter()
-            .enumerate()
-            .filter(|(_, step)| !step.shadow)
-            .find_map(|(at, step)| Some((at, self.memory.refusal(&step.limit, step.cost, asked)?)));
-        if let Some((refusing, answer)) = refusing {
-            let known =
-                |at| if at == refusing { Known::Refused(answer, Source::Memory) } else { Known::NotAsked };
-            return Ok((0..steps.len()).map(known).collect());
+        let refusal = |step: &&Step<'_>| self.memory.refusal(&step.limit, step.cost, asked);
+        if steps.iter().filter(|step| !step.shadow).any(|step| refusal(step).is_some()) {
+            let recall =
+                |step| refusal(step).map_or(Known::NotAsked, |answer| Known::Refused(answer, Source::Memory));
+            return Ok(steps.iter().map(recall).collect());
         }
         let items = steps.iter().enumerate().map(|(at, step)| step.item(at > 0)).collect();
         let answers = self.in_time(rule, self.combiner.call_each(items)).await?;

@@ -71,6 +71,17 @@ impl Subject {
         Self { text: format!("#{hash:032x}").into(), address: None, tag }
     }
 
+    /// Whoever comes after too many others: addresses are counted with all of their network, a /24 or a /48, and all else
+    /// together. No other subject has this text.
+    pub(crate) fn crowd(&self) -> Self {
+        let of = |network: Self| Self { text: format!("#{network}").into(), address: None, tag: network.tag };
+        match self.address {
+            Some(address @ IpAddr::V4(_)) => of(Self::network(address, 24)),
+            Some(address @ IpAddr::V6(_)) => of(Self::network(address, 48)),
+            None => Self { text: "#rest".into(), address: None, tag: tag("#rest".bytes()) },
+        }
+    }
+
     /// The text that stands in the key.
     pub fn as_str(&self) -> &str {
         &self.text

@@ -209,3 +209,27 @@ async fn in_a_cluster_what_several_nodes_count_is_charged_all_or_none() {
         "what was given back is there again"
     );
 }
+
+/// Five names are counted by themselves; of those who come later each network has one count, and all others have one.
+#[tokio::test]
+async fn nobody_fills_the_store_by_coming_under_many_names() {
+    let limiter = limiter().await;
+    let server = TestServer::shared().await;
+    let rule = rule("3/10day").with_most_subjects(5);
+    let mut allowed = 0;
+    for number in 0..50 {
+        let subject = Subject::text(format!("name-{number}"));
+        allowed += u32::from(limiter.check(&rule, &subject, 1).await.unwrap().is_allowed());
+    }
+    assert_eq!(allowed, 5 + 3, "five, and three of all the rest");
+    for number in 0..50 {
+        let crowd = ip(&format!("192.0.{}.{number}", number % 2));
+        allowed += u32::from(limiter.check(&rule, &crowd, 1).await.unwrap().is_allowed());
+    }
+    assert_eq!(allowed, 8 + 6, "three of each network");
+    // Who was there before goes on being counted by himself.
+    let first = limiter.check(&rule, &Subject::text("name-0"), 1).await.unwrap();
+    assert_eq!((first.is_allowed(), first.remaining()), (true, 1));
+    let keys = server.cli(&["--scan", "--pattern", &format!("*:{}:*", rule.name())]).await.unwrap();
+    assert_eq!(keys.lines().count(), 5 + 1 + 2, "{keys}");
+}
