@@ -116,7 +116,7 @@ impl Slots {
     /// Over a connection, which may be shared with anything else. `node` is for people who look at the store: every process has
     /// a name of its own in addition, so that the old and the new process of a node don't count as one.
     pub fn new(connection: Connection, node: NodeId, settings: SlotSettings) -> Self {
-        let field = Bytes::from(format!("{node}:{}", uuid::Uuid::new_v4()));
+        let field = Bytes::from(node.into_string() + ":" + &uuid::Uuid::new_v4().to_string());
         Self { keeper: Keeper::new(connection, field, settings.within_bounds()) }
     }
 
@@ -263,7 +263,7 @@ impl SlotSettings {
     }
 
     fn within_bounds(self) -> Self {
-        Self { lease: self.lease.clamp(Duration::from_secs(1), Duration::from_secs(3_600)), ..self }
+        Self { lease: self.lease.clamp(Duration::from_secs(1), Duration::from_hours(1)), ..self }
     }
 }
 

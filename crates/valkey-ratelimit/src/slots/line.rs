@@ -39,6 +39,9 @@ pub(super) enum Got {
 
 pub(super) type Waiting<T> = oneshot::Sender<Result<T, Failed>>;
 
+/// What was wanted, who waits for it, and what came of it.
+type Served<T> = (Vec<Member>, Waiting<T>, Result<Got, Failed>);
+
 /// `T`: what is sent to those who wait.
 #[derive(Debug)]
 pub(super) struct Line<T> {
@@ -88,7 +91,7 @@ pub(super) struct Batch<T> {
 /// Who is told what, once nothing is locked.
 #[derive(Debug)]
 pub(super) struct Dealt<T> {
-    pub(super) got: Vec<(Vec<Member>, Waiting<T>, Result<Got, Failed>)>,
+    pub(super) got: Vec<Served<T>>,
     pub(super) told: Vec<(Waiting<()>, Result<(), Failed>)>,
 }
 
@@ -255,7 +258,7 @@ impl<T> Line<T> {
             }
             let expected = entry.stored.filter(|stored| *stored > 0 && entry.doubt == Doubt::None);
             lost |= expected.is_some_and(|expected| key.before != Some(expected));
-            // Meanwhile some may have been let go, and some held without the store.
+            // Meanwhile some may have been let go, and some held without the store: then it is queued again.
             entry.held += count - fact.held;
             (entry.stored, entry.told_at) = (Some(*count), Some(now));
             entry.doubt = match entry.doubt {
@@ -263,9 +266,7 @@ impl<T> Line<T> {
                 Doubt::Until(until) if now < until => entry.doubt,
                 _ => Doubt::None,
             };
-            if entry.held != *count {
-                enqueue(&mut self.facts, &fact.key, entry);
-            } else if entry.is_over(now) {
+            if entry.is_over(now) {
                 self.entries.remove(&fact.key);
             }
         }

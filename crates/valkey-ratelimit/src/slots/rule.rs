@@ -91,6 +91,10 @@ impl NodeId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    pub(super) fn into_string(self) -> String {
+        self.0
+    }
 }
 
 impl FromStr for NodeId {

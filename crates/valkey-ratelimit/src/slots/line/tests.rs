@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
 use super::*;
+use crate::slots::scripts::Key;
 use crate::slots::scripts::model::{self, Call, Kept};
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -353,4 +354,30 @@ fn a_call_has_so_many_keys_and_those_who_leave_ride_along() {
         facts += batch.facts.len();
     }
     assert_eq!(facts, 100 - MAX_KEYS / 2);
+}
+
+/// One pulse finds out, and then all is told, not only at the next renewal.
+#[test]
+fn one_loss_makes_all_be_told() {
+    const KEYS: usize = 100;
+    let mut line: Line<Got> = Line::default();
+    let now = Instant::now();
+    (0..KEYS).for_each(|number| line.hold(&key(number)));
+    let mut tell_all = |knows: bool| {
+        let mut told = 0;
+        while let Some(batch) = line.take(now) {
+            told += batch.facts.len();
+            let before = |fact: &Fact| if knows { Some(fact.held) } else { None };
+            let keys =
+                batch.facts.iter().map(|fact| Key { code: Code::Done, others: 0, before: before(fact) });
+            let answer = Told { keys: keys.collect(), granted: Vec::new() };
+            line.settle(batch, &answer, now, LEASE);
+        }
+        line.pulse(now);
+        told
+    };
+    assert_eq!(tell_all(false), KEYS);
+    assert_eq!(tell_all(true), 1, "a pulse");
+    assert_eq!(tell_all(false), 1 + KEYS, "a pulse, and what it found out");
+    assert_eq!(tell_all(true), 1, "a pulse");
 }
