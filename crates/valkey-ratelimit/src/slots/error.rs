@@ -72,12 +72,21 @@ pub enum SlotError {
 }
 
 impl SlotError {
-    /// Whether the store could not be asked, rather than that something is wrong with what was asked.
+    /// Whether the store could not be asked. All else is a mistake in what was asked, or somebody else's key.
     pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Away { .. } | Self::Late { .. } | Self::Unavailable { .. })
+    }
+
+    /// The class as a word for metrics and logs.
+    pub const fn reason(&self) -> &'static str {
         match self {
-            Self::Away { .. } | Self::Late { .. } => true,
-            Self::Unavailable { source, .. } => source.is_store_failure(),
-            _ => false,
+            Self::Demands { .. } => "demands",
+            Self::ForeignKey { .. } => "foreign_key",
+            Self::Crowded { .. } => "crowded",
+            Self::Away { .. } => "away",
+            Self::Late { .. } => "late",
+            Self::Unavailable { .. } => "unavailable",
+            Self::BadAnswer { .. } => "bad_answer",
         }
     }
 

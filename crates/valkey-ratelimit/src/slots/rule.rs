@@ -75,10 +75,8 @@ impl SlotRule {
 
     /// Where it is kept how many of a subject there are: a hash, with a field for each process.
     pub fn key(&self, subject: &Subject) -> String {
-        {
-            let [one, two] = subject.tag().map(char::from);
-            format!("{}{{{one}{two}}}:{}:{subject}:held", self.prefix, self.name)
-        }
+        let [one, two] = subject.tag().map(char::from);
+        format!("{}{{{one}{two}}}:{}:{subject}:held", self.prefix, self.name)
     }
 
     pub(super) fn bytes(&self, subject: &Subject) -> Bytes {

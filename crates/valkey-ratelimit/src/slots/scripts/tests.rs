@@ -89,6 +89,9 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// A call that was made: by which process, of which keys, saying and wanting what, with which number.
+type Made = (usize, Vec<usize>, Vec<Fact>, Vec<Group>, u64);
+
 struct Play<'a> {
     connection: &'a Connection,
     keys: Vec<Bytes>,
@@ -205,7 +208,7 @@ async fn play(connection: &Connection, source: &str, steps: &[Step]) -> Result<(
     let kept = vec![Kept::Fields(HashMap::new()); KEYS];
     let mut play = Play { connection, keys, kept, now: NOW };
     let mut held = [[0_u64; KEYS]; LEASES.len()];
-    let mut last: Option<(usize, Vec<usize>, Vec<Fact>, Vec<Group>, u64)> = None;
+    let mut last: Option<Made> = None;
     for (number, step) in steps.iter().enumerate() {
         play.step(step).await;
         let call = match step {
