@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
-use valkey_connection::{Connection, ConnectionSettings, Mode};
+use valkey_connection::{Command, Connection, ConnectionSettings, Mode};
 use valkey_ratelimit::{
     Acquired, Full, OnUnavailable, Permit, SlotError, SlotRule, SlotSettings, Slots, Source, Subject,
 };
-use valkey_testkit::{FaultProxy, TestCluster, TestServer, eventually, soon, unique_name};
+use valkey_testkit::{FaultProxy, Figures, TestCluster, TestServer, eventually, soon, unique_name};
 
 /// Longer than a sound server takes on a busy machine.
 const DEADLINE: Duration = Duration::from_millis(500);
@@ -257,31 +257,26 @@ async fn a_store_that_lost_its_data_is_told_again() {
     // One is freed meanwhile.
     drop(held.swap_remove(0));
     server.restart().await.unwrap();
-    let back = Instant::now();
-    let known = async |rule: &SlotRule| slots.held(rule, &ada()).await.ok();
-    eventually("the store answers", async || known(&rules[1]).await).await;
+    let look = ConnectionSettings::from_url(&server.url()).unwrap();
+    let look = Connection::connect(&look).await.unwrap();
+    eventually("the store answers", async || slots.held(&rules[1], &ada()).await.ok()).await;
     let answered = Instant::now();
     for (number, rule) in rules.iter().enumerate() {
-        // `held` adds what this process holds itself: look at the field.
+        // `held` adds what this process holds itself: look at the fields.
         eventually("it is told", async || {
-            let value = server.cli(&["HVALS", &rule.key(&ada())]).await.ok()?;
-            let mut counts: Vec<&str> = value
-                .lines()
-                .filter_map(|line| line.trim().split(':').next())
-                .filter(|s| !s.is_empty())
-                .collect();
+            let values = look.execute(Command::new("HVALS").key(rule.key(&ada()))).await.ok()?;
+            let values = values.into_array().unwrap().into_iter().map(|value| value.into_string().unwrap());
+            let mut counts: Vec<String> =
+                values.map(|value| value.split(':').next().unwrap().to_owned()).collect();
             counts.sort_unstable();
             (counts == if number == 0 { vec!["1", "1"] } else { vec!["2"] }).then_some(())
         })
         .await;
     }
-    // A second is promised; the looks above take their time, too.
-    assert!(
-        answered.elapsed() < Duration::from_secs(4),
-        "{:?}, up after {:?}",
-        answered.elapsed(),
-        answered - back
-    );
+    // A second is promised; the machine may be busy.
+    let told = answered.elapsed();
+    assert!(told < Duration::from_secs(3), "{told:?}");
+    Figures::new().recovery(told).publish();
 }
 
 /// What was forgotten while the server ran on is noticed, too.
