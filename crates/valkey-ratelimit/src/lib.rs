@@ -15,6 +15,7 @@
 //!   admit, unless something was given back meanwhile: that is seen a tenth of the window later at most, or 5 s.
 //! - A call ends within its deadline; while the store is away it ends at once, with [`LimitError::Away`].
 //! - Several limits are asked [at once](Limiter::check_all), and all are charged or none.
+//! - [`Slots`] limit what is held at the same time, such as connections. Nothing leaks: who crashes frees all after its lease.
 //!
 //! ```
 //! use valkey_ratelimit::{Algorithm, Ask, Quota};

@@ -372,6 +372,36 @@ async fn a_lost_answer_leaves_nothing_behind() {
     eventually("and then none", async || (other.held(&rule, &ada()).await.ok()? == 0).then_some(())).await;
 }
 
+/// Nobody heard of it for longer than its lease, as if it had been stopped: its connections are still open, and it says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_heard_again_after_its_lease_still_holds_what_it_holds() {
+    let server = TestServer::start().await.unwrap();
+    let proxy = FaultProxy::start(&server.address()).await.unwrap();
+    let settings = settings().with_lease(Duration::from_secs(1));
+    let slots = slots_at(&proxy.address(), "a", settings.clone().with_deadline(DEADLINE)).await;
+    let other = slots_at(&server.address(), "b", settings).await;
+    let rule = rule(10);
+    let mut held = Vec::new();
+    for _ in 0..7 {
+        held.push(acquire(&slots, &rule).await.unwrap());
+    }
+    proxy.stall();
+    let mut others = Vec::new();
+    while others.len() < 10 {
+        others.push(eventually("room", async || acquire(&other, &rule).await.ok()).await);
+    }
+    proxy.heal().await.unwrap();
+    eventually("all are counted", async || (other.held(&rule, &ada()).await.unwrap() == 17).then_some(()))
+        .await;
+    assert_eq!(slots.held_here(&rule, &ada()), 7, "nobody is thrown out");
+    others.drain(..7);
+    assert!(other.flush().await);
+    assert_eq!(acquire(&other, &rule).await.unwrap_err().held, 10);
+    held.clear();
+    eventually("room again", async || acquire(&other, &rule).await.ok().map(|permit| others.push(permit)))
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_holds_something_else_is_named() {
     let slots = slots("a").await;
