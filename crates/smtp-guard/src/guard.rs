@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
-use valkey_ratelimit::NodeId;
+use valkey_connection::Connection;
+use valkey_ratelimit::{LimitError, NodeId};
 
 use crate::gate::Gate;
 use crate::http::Http;
@@ -62,6 +63,9 @@ pub enum GuardError {
     /// The limits are none that can be asked.
     #[error("the limits make no sense: {0}")]
     Limits(String),
+    /// The store is there, and does not do what is asked of it.
+    #[error("the store cannot be asked: {0}")]
+    Probe(#[from] LimitError),
 }
 
 impl Guard {
@@ -82,6 +86,20 @@ impl Guard {
         let policy = PolicyService::bind(&settings, store.clone()).await?;
         let http = Http::bind(&settings, &node, store.clone()).await?;
         Ok(Self { settings, node, store, gate, policy, http })
+    }
+
+    /// Whether a node with these settings could run, as far as can be said without listening anywhere: the store is reached,
+    /// and does what is asked of it. Gives what the node is called.
+    ///
+    /// # Errors
+    /// [`GuardError`]
+    pub async fn check(settings: &GuardSettings) -> Result<NodeId, GuardError> {
+        let node = settings.identity.node_id.clone().unwrap_or_else(node::of_host);
+        let connection = Connection::connect(&settings.connection).await?;
+        let store = Store::over(connection, settings, &node)?;
+        Limits::new(settings, store.clone())?;
+        store.probe().await?;
+        Ok(node)
     }
 
     /// What this node is called.

@@ -13,7 +13,8 @@ use valkey_ratelimit::{
 
 use self::lately::Lately;
 use crate::guard::GuardError;
-use crate::settings::{self, GuardSettings, Network};
+use crate::pace::Pace;
+use crate::settings::{GuardSettings, Network};
 use crate::store::Store;
 use crate::telemetry::{self, Refusal};
 
@@ -26,9 +27,13 @@ pub(crate) struct Limits {
     rate: Rule,
     ipv6_prefix: u8,
     allowed: Vec<Network>,
-    passes_unchecked: bool,
+    on_unavailable: OnUnavailable,
     refused: Lately,
+    troubles: Pace,
 }
+
+/// Lines a second about troubles that are none of the store's being away, which is told of elsewhere.
+const TROUBLES: u32 = 1;
 
 /// What becomes of a client.
 #[derive(Debug)]
@@ -76,24 +81,31 @@ impl Limits {
         let name = |name: &str| name.parse::<RuleName>().map_err(|error| wrong(&error));
         let quota = Quota::new(resources.max_requests_per_window.get(), resources.rate_limit_window)
             .map_err(|error| wrong(&error))?;
-        let passes_unchecked = gate.on_unavailable == settings::OnUnavailable::Allow;
-        let on_unavailable = if passes_unchecked { OnUnavailable::Allow } else { OnUnavailable::Deny };
+        let on_unavailable = gate.when_unavailable();
         let slot = |name, most| {
             let rule = SlotRule::new(name, most).with_prefix(&resources.valkey_key_prefix);
             rule.with_on_unavailable(on_unavailable)
         };
+        // The key is one that existing nodes have, too.
+        let rate = Rule::new(name("ip")?, quota)
+            .with_algorithm(Algorithm::SlidingLog)
+            .with_prefix(&resources.valkey_key_prefix)
+            .with_address_bits(32, gate.ipv6_prefix)
+            .with_on_unavailable(on_unavailable);
+        rate.validate().map_err(|error| wrong(&error))?;
+        if let Some(warning) = rate.warning() {
+            warn!("{warning}");
+        }
         Ok(Self {
             store,
             all: (slot(name("connections")?, resources.max_connections.get()), Subject::text("all")),
             each: slot(name("connections-per-ip")?, resources.max_connections_per_ip.get()),
-            // The key that existing nodes have, too.
-            rate: Rule::new(name("ip")?, quota)
-                .with_algorithm(Algorithm::SlidingLog)
-                .with_prefix(&resources.valkey_key_prefix),
+            rate,
             ipv6_prefix: gate.ipv6_prefix,
             allowed: gate.allowed.to_vec(),
-            passes_unchecked,
+            on_unavailable,
             refused: Lately::default(),
+            troubles: Pace::new(TROUBLES),
         })
     }
 
@@ -107,7 +119,7 @@ impl Limits {
             return Admission::Admitted(Pass::default());
         }
         let begun = Instant::now();
-        let admission = self.ask(&self.subject(client)).await;
+        let admission = self.ask(client).await;
         telemetry::check_took(begun.elapsed());
         if matches!(admission, Admission::Admitted(Pass { unchecked: true, .. })) {
             self.store.note_unchecked();
@@ -115,18 +127,22 @@ impl Limits {
         admission
     }
 
-    async fn ask(&self, subject: &Subject) -> Admission {
-        self.try_ask(subject).await.map_or_else(Admission::Refused, Admission::Admitted)
+    async fn ask(&self, client: IpAddr) -> Admission {
+        self.try_ask(client).await.map_or_else(Admission::Refused, Admission::Admitted)
     }
 
-    async fn try_ask(&self, subject: &Subject) -> Result<Pass, Refused> {
-        let asked =
-            if self.refused.has(subject, Instant::now()) { Some(self.rate(subject).await?) } else { None };
-        let mut pass = self.place(subject).await?;
+    async fn try_ask(&self, client: IpAddr) -> Result<Pass, Refused> {
+        let subject = self.subject(client);
+        let asked = if self.refused.has(&subject, Instant::now()) {
+            Some(self.rate(client, &subject).await?)
+        } else {
+            None
+        };
+        let mut pass = self.place(&subject).await?;
         let rate = match asked {
             // It is charged by now, also if there had been no place: so rare is it that it does no harm.
             Some(rate) => rate,
-            None => self.rate(subject).await?,
+            None => self.rate(client, &subject).await?,
         };
         pass.unchecked |= rate == Checked::No;
         Ok(pass)
@@ -153,35 +169,43 @@ impl Limits {
                 Err(Refused { reason, most, retry_after: None })
             }
             Err(error) => {
-                // A store that is away is told of elsewhere, once.
-                if !error.is_unavailable() {
-                    warn!(%error, "connections cannot be counted");
-                }
-                self.without("connections").map(|_| Pass { _place: None, unchecked: true })
+                self.without("connections", error.is_unavailable(), &error)?;
+                Ok(Pass { _place: None, unchecked: true })
             }
         }
     }
 
-    async fn rate(&self, subject: &Subject) -> Result<Checked, Refused> {
-        let Some(limiter) = self.store.limiter() else { return self.without("rate") };
-        match limiter.check(&self.rate, subject, 1).await {
+    async fn rate(&self, client: IpAddr, subject: &Subject) -> Result<Checked, Refused> {
+        match self.store.limiter_from_the_start().check(&self.rate, &Subject::ip(client), 1).await {
+            Ok(Decision::Allowed(allowed)) if matches!(allowed.source, Source::Fallback | Source::Local) => {
+                telemetry::fallback("rate");
+                Ok(Checked::No)
+            }
             Ok(Decision::Allowed(_)) => Ok(Checked::Yes),
             Ok(Decision::Denied(denied)) => {
                 self.refused.note(subject, Instant::now() + denied.retry_after);
                 let most = self.rate.quota().limit();
                 Err(Refused { reason: Refusal::Rate, most, retry_after: Some(denied.retry_after) })
             }
-            Err(_) => self.without("rate"),
+            Err(error) => self.without("rate", error.is_unavailable(), &error),
         }
     }
 
-    /// What becomes of a client when a limit cannot be asked.
-    fn without(&self, limit: &'static str) -> Result<Checked, Refused> {
-        if self.passes_unchecked {
-            telemetry::fallback(limit);
-            Ok(Checked::No)
-        } else {
-            Err(Refused { reason: Refusal::Unavailable, most: 0, retry_after: None })
+    /// What becomes of a client when a limit cannot be asked, and has not decided for itself what that means.
+    fn without(
+        &self,
+        limit: &'static str,
+        is_unavailable: bool,
+        error: &dyn std::fmt::Display,
+    ) -> Result<Checked, Refused> {
+        // A store that is away is told of elsewhere, once.
+        if !is_unavailable && let Some(untold) = self.troubles.may_say(Instant::now()) {
+            warn!(limit, %error, untold, "a limit cannot be asked");
         }
+        if self.on_unavailable == OnUnavailable::Deny {
+            return Err(Refused { reason: Refusal::Unavailable, most: 0, retry_after: None });
+        }
+        telemetry::fallback(limit);
+        Ok(Checked::No)
     }
 }

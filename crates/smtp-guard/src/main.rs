@@ -1,77 +1,126 @@
 //! `smtp-guard`: one node of shared limits in front of a mail server.
+//!
+//! Exit codes: 0 ended as wished, or all is well; 1 failed; 2 the command line or the settings make no sense; 5 Valkey cannot
+//! be reached; 6 it refuses this user (5 and 6 with `--check` only: without it a node runs while Valkey is away); 3 ended by
+//! force.
 
-use std::ffi::OsString;
-use std::io::{self, Write as _};
+mod check;
+mod exit;
+mod signals;
+
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use smtp_guard::settings::LogFormat;
 use smtp_guard::{Guard, GuardSettings, Shutdown};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Builder;
 use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+use crate::exit::Exit;
+
+/// The variable that names the settings file; it is none of the settings.
+const CONFIG: &str = "SMTP_GUARD_CONFIG";
 
 /// Shared limits in front of a mail server: a connection gate and a Postfix policy service.
+///
+/// The first SIGTERM or SIGINT lets running connections end, the second ends at once.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 struct Cli {
-    /// The settings file (TOML); without it, defaults and variables.
-    #[arg(long, value_name = "FILE", env = "SMTP_GUARD_CONFIG")]
+    /// The settings file (TOML); without it, defaults and variables
+    #[arg(long, value_name = "FILE", env = CONFIG)]
     config: Option<PathBuf>,
-    /// Check the settings, reach Valkey, say what would run, and end.
+    /// Check the settings, reach Valkey, say what would run, and end
     #[arg(long)]
     check: bool,
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let vars = std::env::vars_os().filter(|(name, _)| *name != OsString::from("SMTP_GUARD_CONFIG"));
-    let (settings, notices) = match GuardSettings::load(cli.config, vars) {
-        Ok(loaded) => loaded,
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "error: {error}");
-            return ExitCode::from(2);
+            // Help and version come this way too; they go to stdout and are no failure.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            let _ = error.print();
+            return exit.into();
         }
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(&settings.identity.log))
-        .with_writer(io::stderr)
-        .init();
+    run(cli)
+        .unwrap_or_else(|(exit, why)| {
+            let _ = writeln!(io::stderr(), "error: {why}");
+            exit
+        })
+        .into()
+}
+
+fn run(cli: Cli) -> Result<Exit, (Exit, String)> {
+    let vars = std::env::vars_os().filter(|(name, _)| name != CONFIG);
+    let (settings, notices) =
+        GuardSettings::load(cli.config, vars).map_err(|error| (Exit::Usage, error.to_string()))?;
+    start_logging(&settings)?;
     for notice in notices {
         warn!("{notice}");
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "error: starting the runtime: {error}");
-            return ExitCode::from(1);
-        }
+    let runtime = Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| (Exit::Failed, format!("starting the runtime: {error}")))?;
+    let exit = if cli.check {
+        runtime.block_on(check::run(settings))
+    } else {
+        raise_open_files(&settings);
+        runtime.block_on(serve(settings))
     };
-    runtime.block_on(async {
-        let guard = match Guard::bind(settings).await {
-            Ok(guard) => guard,
-            Err(error) => {
-                let _ = writeln!(io::stderr(), "error: {error}");
-                return ExitCode::from(1);
-            }
-        };
-        let shutdown = Shutdown::new();
-        let wish = shutdown.clone();
-        tokio::spawn(async move {
-            let (Ok(mut interrupt), Ok(mut terminate)) =
-                (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-            else {
-                return;
-            };
-            for step in [Shutdown::drain, Shutdown::now] {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
-                step(&wish);
-            }
-        });
-        info!(node = %guard.node(), gate = ?guard.gate_addresses(), "listening");
-        guard.run(shutdown).await;
-        ExitCode::SUCCESS
-    })
+    // A look-up of a name that never ends must not outlive the node.
+    runtime.shutdown_background();
+    exit
+}
+
+async fn serve(settings: GuardSettings) -> Result<Exit, (Exit, String)> {
+    let shutdown = Shutdown::new();
+    signals::listen(shutdown.clone())
+        .map_err(|error| (Exit::Failed, format!("listening for signals: {error}")))?;
+    let guard = Guard::bind(settings).await.map_err(|error| (Exit::of(&error), error.to_string()))?;
+    info!(node = %guard.node(), gate = ?guard.gate_addresses(), "listening");
+    guard.run(shutdown).await;
+    info!("ended");
+    Ok(Exit::Ok)
+}
+
+/// Each connection that is passed on takes two descriptors: as many as there may be are asked for.
+fn raise_open_files(settings: &GuardSettings) {
+    const OTHERS: u64 = 256;
+    let needed = settings.gate.max_local_connections.get() as u64 * 2 + OTHERS;
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(u64::MAX);
+    if limit.current.is_some_and(|current| current < needed) {
+        let raised = Rlimit { current: Some(needed.min(most)), maximum: limit.maximum };
+        let _ = setrlimit(Resource::Nofile, raised);
+    }
+    if most < needed && !settings.gate.listen.is_empty() {
+        warn!(
+            most,
+            needed,
+            "the limit of open files is lower than max_local_connections needs: raise it (ulimit -Hn), or lower that setting"
+        );
+    }
+}
+
+/// Logs on stderr.
+fn start_logging(settings: &GuardSettings) -> Result<(), (Exit, String)> {
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| settings.identity.log.clone());
+    let filter = EnvFilter::try_new(format!("fred=off,{filter}"))
+        .map_err(|error| (Exit::Usage, format!("guard.log: `{filter}` is no filter: {error}")))?;
+    let colour =
+        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colour);
+    match settings.identity.log_format {
+        LogFormat::Json => logs.json().flatten_event(true).init(),
+        _ => logs.init(),
+    }
+    Ok(())
 }

@@ -40,7 +40,15 @@ impl Store {
     /// # Errors
     /// The settings of the connection are wrong.
     pub fn open(settings: &GuardSettings, node: &NodeId) -> Result<Self, GuardError> {
-        let connection = Connection::connect_later(&settings.connection)?;
+        Self::over(Connection::connect_later(&settings.connection)?, settings, node)
+    }
+
+    /// Over a connection that is there.
+    pub(crate) fn over(
+        connection: Connection,
+        settings: &GuardSettings,
+        node: &NodeId,
+    ) -> Result<Self, GuardError> {
         let deadline = settings.gate.check_timeout;
         let slots = SlotSettings::default().with_lease(settings.gate.lease).with_deadline(deadline);
         let wrong = |error: &dyn std::fmt::Display| GuardError::Limits(error.to_string());
@@ -63,6 +71,11 @@ impl Store {
     /// Asks limits; `None` before the store has answered for the first time.
     pub fn limiter(&self) -> Option<&Limiter> {
         self.inner.was_there.load(Ordering::Relaxed).then_some(&self.inner.limiter)
+    }
+
+    /// Asks limits, whether the store has ever answered or not: for rules that say themselves what happens then.
+    pub(crate) fn limiter_from_the_start(&self) -> &Limiter {
+        &self.inner.limiter
     }
 
     /// What is held at the same time.

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use smtp_guard::GuardSettings;
-use smtp_guard::settings::OnUnavailable;
+use smtp_guard::settings::WhenUnavailable;
 use valkey_config::Notice;
 
 /// As existing nodes have it.
@@ -69,7 +69,7 @@ fn the_environment_is_on_top() {
     assert_eq!(settings.identity.node_id.as_ref().unwrap().as_str(), "mx-2");
     assert_eq!(settings.gate.backend, "postfix:25");
     assert_eq!(settings.gate.trusted_proxies.len(), 2);
-    assert_eq!(settings.gate.on_unavailable, OnUnavailable::Deny);
+    assert_eq!(settings.gate.on_unavailable, WhenUnavailable::Deny);
     assert_eq!(settings.connection.address[0].host(), Some("other"));
     assert!(!format!("{settings:?}").contains("canary"));
 }
@@ -93,7 +93,8 @@ fn what_is_wrong_is_told_with_its_place() {
         ("[gate]\nipv6_prefix = 129", &[], "1 to 128"),
         ("[gate]\nlease = \"1s\"", &[], "from 3s to 1h"),
         ("[gate]\ntrusted_proxies = [\"10.0.0.0/33\"]", &[], "expected an address or a network"),
-        ("[gate]\non_unavailable = \"maybe\"", &[], "`allow` or `deny`"),
+        ("[gate]\non_unavailable = \"maybe\"", &[], "`allow`, `deny` or `local`"),
+        ("[gate]\non_unavailable = \"local\"", &[], "go together"),
         ("[resources]\nmax_requests_per_window = 0", &[], "from 1"),
         ("[resources]\nmax_requests_per_window = 10001", &[], "at most 10000"),
         ("[resources]\nrate_limit_window = \"10\"", &[], "a duration such as"),

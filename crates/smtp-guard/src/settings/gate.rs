@@ -1,11 +1,12 @@
 //! `[gate]`: the connection gate.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use super::Network;
 use valkey_config::{Contradiction, CsvList, Invalid, Raw, Setting, Validate, settings};
+use valkey_ratelimit::OnUnavailable;
 
 settings! {
     /// The connection gate: where it listens, whom it trusts, where it passes connections on to.
@@ -45,9 +46,24 @@ settings! {
         /// How long the limits may take to answer.
         #[env("GATE_CHECK_TIMEOUT")]
         pub check_timeout: Duration = Duration::from_millis(100),
-        /// What becomes of a client when the limits cannot be asked: `allow` passes it on, `deny` sends it away with `421`.
+        /// What becomes of a client when the limits cannot be asked: `allow` passes it on, `deny` sends it away with `421`,
+        /// `local` lets each of the `nodes` count its share by itself.
         #[env("GATE_ON_UNAVAILABLE")]
-        pub on_unavailable: OnUnavailable = OnUnavailable::Allow,
+        pub on_unavailable: WhenUnavailable = WhenUnavailable::Allow,
+        /// Nodes that share the limits, for `on_unavailable = "local"`.
+        #[env("GATE_NODES")]
+        pub nodes: Option<NonZeroU32>,
+    }
+}
+
+impl GateSettings {
+    /// What becomes of a client when the limits cannot be asked.
+    pub(crate) fn when_unavailable(&self) -> OnUnavailable {
+        match self.on_unavailable {
+            WhenUnavailable::Allow => OnUnavailable::Allow,
+            WhenUnavailable::Deny => OnUnavailable::Deny,
+            WhenUnavailable::Local => OnUnavailable::Local { nodes: self.nodes.unwrap_or(NonZeroU32::MIN) },
+        }
     }
 }
 
@@ -81,6 +97,10 @@ impl Validate for GateSettings {
             "hostname",
             "a host's name has printable characters without spaces only",
         );
+        if (self.on_unavailable == WhenUnavailable::Local) != self.nodes.is_some() {
+            let why = "`local` and the number of nodes go together: a share is one of so many";
+            found.push(Contradiction::new(["on_unavailable", "nodes"], why));
+        }
         found
     }
 }
@@ -88,23 +108,26 @@ impl Validate for GateSettings {
 /// What becomes of a client when the limits cannot be asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum OnUnavailable {
+pub enum WhenUnavailable {
     /// It passes: a limit must not stop the mail.
     #[default]
     Allow,
     /// It is sent away for now.
     Deny,
+    /// It passes as long as this node alone has admitted less than its share.
+    Local,
 }
 
-impl Setting for OnUnavailable {
+impl Setting for WhenUnavailable {
     fn type_name() -> String {
-        "`allow` or `deny`".to_owned()
+        "`allow`, `deny` or `local`".to_owned()
     }
 
     fn parse(raw: Raw) -> Result<Self, Invalid> {
         match raw.into_text().as_deref().map(str::trim) {
             Some("allow") => Ok(Self::Allow),
             Some("deny") => Ok(Self::Deny),
+            Some("local") => Ok(Self::Local),
             _ => Err(Invalid::expected(Self::type_name())),
         }
     }
@@ -113,6 +136,7 @@ impl Setting for OnUnavailable {
         match self {
             Self::Allow => "allow",
             Self::Deny => "deny",
+            Self::Local => "local",
         }
         .to_owned()
     }

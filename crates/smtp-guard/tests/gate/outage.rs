@@ -93,3 +93,20 @@ async fn a_node_that_may_not_pass_anybody_unchecked_says_so() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_may_count_its_share_by_itself_meanwhile() {
+    let server = TestServer::start().await.unwrap();
+    let mail = MailServer::start().await;
+    let mut cluster = Cluster::new(&mail).await;
+    cluster.url = server.url();
+    server.kill().await.unwrap();
+    let gate = "check_timeout = \"100ms\"\non_unavailable = \"local\"\nnodes = 2";
+    let node = cluster.node("max_requests_per_window = 10\nrate_limit_window = \"1h\"", gate).await;
+    let mut passed = 0;
+    for _ in 0..20 {
+        passed += u32::from(node.visit("192.0.2.1").await == "220 mail");
+    }
+    assert_eq!(passed, 5, "half of the limit");
+    assert_eq!(node.visit("192.0.2.2").await, "220 mail");
+}
