@@ -69,14 +69,10 @@ impl Gate {
     ///
     /// # Errors
     /// An address is taken, or not ours.
-    pub(crate) async fn bind(
-        settings: &GuardSettings,
-        node: &NodeId,
-        limits: Limits,
-    ) -> Result<Self, GuardError> {
+    pub(crate) fn bind(settings: &GuardSettings, node: &NodeId, limits: Limits) -> Result<Self, GuardError> {
         let (gate, resources) = (&settings.gate, &settings.resources);
         let mut listeners = Vec::new();
-        for &address in gate.listen.iter() {
+        for &address in &gate.listen {
             listeners.push(listen(address).map_err(|source| GuardError::Listen {
                 section: "gate.listen",
                 address: address.to_string(),

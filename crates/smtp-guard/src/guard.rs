@@ -81,7 +81,7 @@ impl Guard {
             None
         } else {
             let limits = Limits::new(&settings, store.clone())?;
-            Some(Gate::bind(&settings, &node, limits).await?)
+            Some(Gate::bind(&settings, &node, limits)?)
         };
         let policy = PolicyService::bind(&settings, store.clone()).await?;
         let http = Http::bind(&settings, &node, store.clone()).await?;

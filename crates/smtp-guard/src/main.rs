@@ -85,7 +85,8 @@ async fn serve(settings: GuardSettings) -> Result<Exit, (Exit, String)> {
     signals::listen(shutdown.clone())
         .map_err(|error| (Exit::Failed, format!("listening for signals: {error}")))?;
     let guard = Guard::bind(settings).await.map_err(|error| (Exit::of(&error), error.to_string()))?;
-    info!(node = %guard.node(), gate = ?guard.gate_addresses(), "listening");
+    let (gate, policy, http) = (guard.gate_addresses(), guard.policy_addresses(), guard.http_address());
+    info!(node = %guard.node(), ?gate, ?policy, ?http, "listening");
     guard.run(shutdown).await;
     info!("ended");
     Ok(Exit::Ok)

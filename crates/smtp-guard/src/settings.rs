@@ -17,7 +17,7 @@ use std::time::Duration;
 use valkey_config::{ConfigError, Contradiction, CsvList, Notice, Origin, ServerUrl, Sources};
 use valkey_connection::ConnectionSettings;
 
-pub use self::gate::{GateSettings, WhenUnavailable};
+pub use self::gate::{GateSettings, OnUnavailable};
 pub use self::http::HttpSettings;
 pub use self::identity::{IdentitySettings, LogFormat};
 pub use self::network::{InvalidNetwork, Network};

@@ -120,7 +120,7 @@ impl Store {
                 Err(LimitError::Away { .. }) => is_away = true,
                 // Once for each kind of trouble: an outage may be long.
                 Err(error) => {
-                    let kind = kind(&error);
+                    let kind = Some(kind(&error));
                     if told != kind {
                         warn!(%error, "the store does not answer; what happens to clients says on_unavailable");
                         told = kind;
@@ -146,9 +146,9 @@ impl Store {
     }
 }
 
-fn kind(error: &LimitError) -> Option<ErrorKind> {
+fn kind(error: &LimitError) -> ErrorKind {
     match error {
-        LimitError::Unavailable { source, .. } => Some(source.kind()),
-        _ => Some(ErrorKind::Timeout),
+        LimitError::Unavailable { source, .. } => source.kind(),
+        _ => ErrorKind::Timeout,
     }
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use smtp_guard::GuardSettings;
-use smtp_guard::settings::WhenUnavailable;
+use smtp_guard::settings::OnUnavailable;
 use valkey_config::Notice;
 
 /// As existing nodes have it.
@@ -69,7 +69,7 @@ fn the_environment_is_on_top() {
     assert_eq!(settings.identity.node_id.as_ref().unwrap().as_str(), "mx-2");
     assert_eq!(settings.gate.backend, "postfix:25");
     assert_eq!(settings.gate.trusted_proxies.len(), 2);
-    assert_eq!(settings.gate.on_unavailable, WhenUnavailable::Deny);
+    assert_eq!(settings.gate.on_unavailable, OnUnavailable::Deny);
     assert_eq!(settings.connection.address[0].host(), Some("other"));
     assert!(!format!("{settings:?}").contains("canary"));
 }

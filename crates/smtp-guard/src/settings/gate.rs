@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Network;
 use valkey_config::{Contradiction, CsvList, Invalid, Raw, Setting, Validate, settings};
-use valkey_ratelimit::OnUnavailable;
+use valkey_ratelimit as ratelimit;
 
 settings! {
     /// The connection gate: where it listens, whom it trusts, where it passes connections on to.
@@ -49,7 +49,7 @@ settings! {
         /// What becomes of a client when the limits cannot be asked: `allow` passes it on, `deny` sends it away with `421`,
         /// `local` lets each of the `nodes` count its share by itself.
         #[env("GATE_ON_UNAVAILABLE")]
-        pub on_unavailable: WhenUnavailable = WhenUnavailable::Allow,
+        pub on_unavailable: OnUnavailable = OnUnavailable::Allow,
         /// Nodes that share the limits, for `on_unavailable = "local"`.
         #[env("GATE_NODES")]
         pub nodes: Option<NonZeroU32>,
@@ -58,11 +58,13 @@ settings! {
 
 impl GateSettings {
     /// What becomes of a client when the limits cannot be asked.
-    pub(crate) fn when_unavailable(&self) -> OnUnavailable {
+    pub(crate) fn when_unavailable(&self) -> ratelimit::OnUnavailable {
         match self.on_unavailable {
-            WhenUnavailable::Allow => OnUnavailable::Allow,
-            WhenUnavailable::Deny => OnUnavailable::Deny,
-            WhenUnavailable::Local => OnUnavailable::Local { nodes: self.nodes.unwrap_or(NonZeroU32::MIN) },
+            OnUnavailable::Allow => ratelimit::OnUnavailable::Allow,
+            OnUnavailable::Deny => ratelimit::OnUnavailable::Deny,
+            OnUnavailable::Local => {
+                ratelimit::OnUnavailable::Local { nodes: self.nodes.unwrap_or(NonZeroU32::MIN) }
+            }
         }
     }
 }
@@ -97,7 +99,7 @@ impl Validate for GateSettings {
             "hostname",
             "a host's name has printable characters without spaces only",
         );
-        if (self.on_unavailable == WhenUnavailable::Local) != self.nodes.is_some() {
+        if (self.on_unavailable == OnUnavailable::Local) != self.nodes.is_some() {
             let why = "`local` and the number of nodes go together: a share is one of so many";
             found.push(Contradiction::new(["on_unavailable", "nodes"], why));
         }
@@ -108,7 +110,7 @@ impl Validate for GateSettings {
 /// What becomes of a client when the limits cannot be asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum WhenUnavailable {
+pub enum OnUnavailable {
     /// It passes: a limit must not stop the mail.
     #[default]
     Allow,
@@ -118,7 +120,7 @@ pub enum WhenUnavailable {
     Local,
 }
 
-impl Setting for WhenUnavailable {
+impl Setting for OnUnavailable {
     fn type_name() -> String {
         "`allow`, `deny` or `local`".to_owned()
     }

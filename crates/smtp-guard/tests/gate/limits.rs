@@ -3,7 +3,7 @@
 use tokio::task::JoinSet;
 use valkey_testkit::{TestServer, eventually};
 
-use crate::support::{Cluster, MailServer};
+use crate::support::{Client, Cluster, MailServer};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_thirty_connections_twenty_pass_and_the_store_counts_them() {
@@ -106,7 +106,7 @@ async fn all_nodes_together_hold_no_more_than_the_cluster_may() {
     for number in 0..10 {
         held.push(nodes[number % 2].client(&format!("192.0.2.{number}")).await);
     }
-    assert!(held.iter().all(|client| client.is_greeted()));
+    assert!(held.iter().all(Client::is_greeted));
     for node in &nodes {
         let refused = node.visit("192.0.2.99").await;
         assert!(
@@ -132,6 +132,6 @@ async fn some_are_never_limited_and_a_process_has_a_bound_of_its_own() {
     held.push(node.client("198.51.100.1").await);
     assert!(held[3].is_greeted());
     // It is told before it says who it is.
-    let mut fifth = crate::support::Client::connect(node.address).await;
+    let mut fifth = Client::connect(node.address).await;
     assert!(fifth.line().await.starts_with("421 4.3.2 "));
 }
