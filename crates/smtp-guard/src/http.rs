@@ -39,7 +39,7 @@ use crate::telemetry;
 /// Connections at a time; more wait to be accepted.
 const MOST: usize = 64;
 /// How long one may last: a scraper connects anew then, and nobody holds one for ever.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 /// How long the head of a request may take.
 const HEAD: Duration = Duration::from_secs(5);
 /// How often what histograms gathered is put into their buckets; a scrape does it, too.
@@ -151,9 +151,8 @@ async fn serve(stream: TcpStream, site: Arc<Site>, shutdown: Shutdown) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .serve_connection(TokioIo::new(stream), service);
-    match timeout(LONGEST, connection).await {
-        Ok(Err(error)) => debug!(%error, "a connection for metrics ended"),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(error)) = timeout(LONGEST, connection).await {
+        debug!(%error, "a connection for metrics ended");
     }
 }
 
@@ -176,6 +175,7 @@ impl Site {
 
     fn metrics(&self) -> Response<Full<Bytes>> {
         telemetry::state(self.health());
+        telemetry::slots_held(self.store.slots().holdings().iter().map(|(_, held)| held).sum());
         match telemetry::recorder() {
             Some(recorder) => {
                 of(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", recorder.render())

@@ -99,7 +99,7 @@ impl PolicyService {
         });
         let limits = limits.collect::<Result<Vec<_>, GuardError>>()?;
         let mut listeners = Vec::new();
-        for listen in policy.listen.iter() {
+        for listen in &policy.listen {
             let listener = Listener::bind(listen).await;
             listeners.push(listener.map_err(|source| GuardError::Listen {
                 section: "policy.listen",

@@ -30,7 +30,7 @@ pub(crate) const REFUSALS_TOTAL: &str = "valkit_smtp_refusals_total";
 pub(crate) const SESSION_DURATION_SECONDS: &str = "valkit_smtp_session_duration_seconds";
 /// What passed although a limit could not be asked. Label: `limit`.
 pub(crate) const FALLBACKS_TOTAL: &str = "valkit_smtp_fallbacks_total";
-/// Connections that this node holds a place of the cluster's limits for.
+/// Places in the cluster's limits that this node holds: two for each connection, one of all and one of its address.
 pub(crate) const SLOTS_HELD: &str = "valkit_smtp_slots_held";
 /// Questions of Postfix. Label: `answer` = `passed|uncounted|fallback|too_much_mail|too_many_recipients|unavailable`.
 pub(crate) const POLICY_REQUESTS_TOTAL: &str = "valkit_policy_requests_total";
@@ -135,7 +135,7 @@ fn describe() {
     count(REFUSALS_TOTAL, "SMTP clients that were sent away, by reason");
     seconds(SESSION_DURATION_SECONDS, "Duration of connections that were passed on");
     count(FALLBACKS_TOTAL, "What passed although a limit could not be asked, by limit");
-    now(SLOTS_HELD, "Connections that this node holds a place of the cluster's limits for");
+    now(SLOTS_HELD, "Places in the limits of connections that this node holds");
     count(POLICY_REQUESTS_TOTAL, "Questions of Postfix, by answer");
     now(POLICY_CONNECTIONS, "Connections of Postfix to the policy service");
     count(
@@ -178,13 +178,18 @@ pub(crate) fn check_took(lasted: Duration) {
 }
 
 /// A limit was asked, and this came of it.
-pub(crate) fn decided(rule: &RuleName, asked: Result<&Decision, &LimitError>) {
-    let (outcome, source) = match asked {
-        Ok(decision) if decision.is_allowed() => ("allowed", decision.source().as_str()),
-        Ok(decision) => ("denied", decision.source().as_str()),
-        Err(error) if error.is_unavailable() => ("unavailable", "none"),
-        Err(_) => ("error", "none"),
-    };
+pub(crate) fn decided(rule: &RuleName, decision: &Decision) {
+    let outcome = if decision.is_allowed() { "allowed" } else { "denied" };
+    count_decision(rule, outcome, decision.source().as_str());
+}
+
+/// A limit could not be asked, or was not answered at all.
+pub(crate) fn undecided(rule: &RuleName, error: Option<&LimitError>) {
+    let is_of_the_store = error.is_none_or(LimitError::is_unavailable);
+    count_decision(rule, if is_of_the_store { "unavailable" } else { "error" }, "none");
+}
+
+fn count_decision(rule: &RuleName, outcome: &'static str, source: &'static str) {
     let rule = rule.as_str().to_owned();
     counter!(DECISIONS_TOTAL, "rule" => rule, "outcome" => outcome, "source" => source).increment(1);
 }
@@ -205,6 +210,11 @@ pub(crate) fn state(health: Option<Health>) {
         None => 5.0,
     };
     gauge!(LIMIT_STATE).set(number);
+}
+
+/// Places in the limits of connections that are held.
+pub(crate) fn slots_held(held: u64) {
+    gauge!(SLOTS_HELD).set(held as f64);
 }
 
 /// A question of Postfix was answered.

@@ -88,7 +88,7 @@ impl<'a> Bill<'a> {
         for limit in limits.iter().filter(|limit| only.is_none_or(|only| limit.count == only)) {
             let Some(subject) = limit.subject(request) else { continue };
             let rule = limit.rule.name().as_str();
-            let recipient = recipient(request);
+            let recipient = folded(&request.recipient);
             let (cost, what) = match (limit.count, request.stage) {
                 (Count::Message, _) => (1, Counted::Message(rule, subject.as_str())),
                 (Count::Recipient, Stage::Rcpt) => (1, Counted::Recipient(rule, &recipient)),
@@ -142,10 +142,6 @@ impl Limit {
             Per::RecipientDomain => Some(Subject::text(domain(&request.recipient))),
         }
     }
-}
-
-fn recipient(request: &Request) -> String {
-    folded(&request.recipient)
 }
 
 /// An address with its domain in lower case. The local part stays: its owner alone knows whether case matters.
@@ -211,7 +207,7 @@ mod tests {
     impl Books {
         fn new(limits: Vec<Limit>) -> Self {
             let now = Instant::now();
-            Self { limits, memory: Memory::new(Duration::from_secs(60), 1_000, now), now }
+            Self { limits, memory: Memory::new(Duration::from_mins(1), 1_000, now), now }
         }
 
         fn cost_from(&self, asker: Asker, request: &Request, settle: bool) -> Vec<(String, String, u64)> {

@@ -52,9 +52,9 @@ impl Desk {
         let answer = if bill.charges.is_empty() {
             Answer::Dunno(Why::Nothing)
         } else {
-            let asked = self.ask(&bill).await;
+            let outcome = self.ask(&bill).await;
             telemetry::check_took(begun.elapsed());
-            self.judge(&bill, request, asked)
+            self.judge(&bill, request, outcome)
         };
         if matches!(answer, Answer::Dunno(_)) {
             bill.settled(&self.memory, Instant::now());
@@ -72,27 +72,25 @@ impl Desk {
         }
     }
 
-    fn judge(&self, bill: &Bill<'_>, request: &Request, asked: Asked) -> Answer {
-        let decisions = match asked {
+    fn judge(&self, bill: &Bill<'_>, request: &Request, outcome: Asked) -> Answer {
+        let decisions = match outcome {
             Asked::Decided(decisions) => decisions,
             Asked::Failed(LimitError::CostAboveLimit { rule, cost, limit }) => {
-                warn!(%rule, cost, limit, client = ?request.client, "a message has more recipients than its limit ever admits");
+                if let Some(unsaid) = self.troubles.may_say(Instant::now()) {
+                    let client = request.client;
+                    warn!(%rule, cost, limit, ?client, unsaid, "a message has more recipients than its limit ever admits");
+                }
                 let over = bill.charges.iter().find(|charge| *charge.limit.rule.name() == rule);
                 return over.map_or(Answer::Unavailable, |charge| refusal(charge, request, None));
             }
-            Asked::Failed(error) => {
-                bill.charges
-                    .iter()
-                    .for_each(|charge| telemetry::decided(charge.limit.rule.name(), Err(&error)));
-                return self.without(bill, &error);
-            }
-            Asked::Silent => return self.without(bill, &"the store does not answer"),
+            Asked::Failed(error) => return self.without(bill, Some(&error)),
+            Asked::Silent => return self.without(bill, None),
         };
         // Of several that are asked at once, those that would have had room say zero.
         let mut refused: Option<(&Charge<'_>, &Denied)> = None;
         let mut unchecked = false;
         for (charge, decision) in bill.charges.iter().zip(&decisions) {
-            telemetry::decided(charge.limit.rule.name(), Ok(decision));
+            telemetry::decided(charge.limit.rule.name(), decision);
             match decision {
                 Decision::Denied(denied) => {
                     if refused.is_none_or(|(_, longest)| longest.retry_after < denied.retry_after) {
@@ -137,14 +135,18 @@ impl Desk {
         Answer::Dunno(Why::Fallback)
     }
 
-    /// What is said when there is no decision: no more is let pass than each of the limits lets.
-    fn without(&self, bill: &Bill<'_>, reason: &dyn std::fmt::Display) -> Answer {
-        let denies = bill.charges.iter().any(|charge| charge.denies());
+    /// What is said when there is no decision: mail passes if all limits let it.
+    fn without(&self, bill: &Bill<'_>, error: Option<&LimitError>) -> Answer {
+        let denies = bill.charges.iter().any(Charge::denies);
         let answer = if denies { Answer::Unavailable } else { self.unchecked() };
-        if !denies {
-            bill.charges.iter().for_each(|charge| telemetry::fallback(charge.limit.rule.name().as_str()));
+        for rule in bill.charges.iter().map(|charge| charge.limit.rule.name()) {
+            telemetry::undecided(rule, error);
+            if !denies {
+                telemetry::fallback(rule.as_str());
+            }
         }
         if let Some(unsaid) = self.troubles.may_say(Instant::now()) {
+            let reason = error.map_or_else(|| "the store does not answer".to_owned(), LimitError::to_string);
             warn!(%reason, answer = answer.as_str(), unsaid, "answered without the limits");
         }
         answer

@@ -55,7 +55,7 @@ impl Memory {
         Note(self.hasher.hash_one(what))
     }
 
-    /// Whether all of these were noted. Being asked for keeps them.
+    /// Whether it was noted. Being asked for keeps it.
     pub(crate) fn has(&self, note: Note, now: Instant) -> bool {
         let mut generations = self.turned(now);
         if generations.young.contains(&note) {
@@ -107,7 +107,7 @@ impl Generations {
 mod tests {
     use super::*;
 
-    const AGE: Duration = Duration::from_secs(60);
+    const AGE: Duration = Duration::from_mins(1);
 
     #[test]
     fn what_was_noted_is_known_for_its_age_and_gone_at_twice_of_it() {

@@ -294,7 +294,7 @@ mod tests {
             ("request=junk\n".to_owned(), Malformed::Kind),
         ] {
             for cuts in [&[usize::MAX][..], &[1], &[4_095, 3]] {
-                assert_eq!(read(text.as_bytes(), cuts), Err(malformed), "{:.40}", text);
+                assert_eq!(read(text.as_bytes(), cuts), Err(malformed), "{text:.40}");
             }
         }
         let most = format!("request=smtpd_access_policy\n{whole}");

@@ -42,8 +42,8 @@ settings! {
     }
 }
 
-/// Limits that are asked at once, at most.
-const MOST_LIMITS: usize = 16;
+/// What is asked at once, at most.
+const MOST: usize = 64;
 
 impl Validate for PolicySettings {
     fn validate(&self) -> Vec<Contradiction> {
@@ -58,7 +58,12 @@ impl Validate for PolicySettings {
             &["listen", "limits"],
             "a policy service without a limit would let everything pass: name one, as in [policy.limits.client-minute]",
         );
-        refuse(self.limits.len() > MOST_LIMITS, &["limits"], "at most 16 limits are asked at once");
+        let counts: usize = self.limits.values().map(|limit| 1 + limit.networks.len()).sum();
+        refuse(
+            counts > MOST,
+            &["limits"],
+            "at most 64 are asked at once, all networks of all limits together",
+        );
         refuse(self.request_timeout.is_zero(), &["request_timeout"], "zero is no time to say anything in");
         refuse(self.idle_timeout.is_zero(), &["idle_timeout"], "zero is no time to ask anything in");
         refuse(

@@ -12,7 +12,7 @@ const LIMIT: &str = "[policy.limits.client]\nper = \"client\"\nquota = \"1000/10
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_question_is_closed_without_an_answer() {
     let server = TestServer::shared().await;
-    let node = Node::start(&server, &prefix(), LIMIT).await;
+    let node = Node::start(server, &prefix(), LIMIT).await;
     let megabyte = vec![b'x'; 1 << 20];
     let corpus: &[&[u8]] = &[
         &megabyte,
@@ -42,7 +42,7 @@ async fn what_is_no_question_is_closed_without_an_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn strange_but_possible_questions_are_answered() {
     let server = TestServer::shared().await;
-    let node = Node::start(&server, &prefix(), LIMIT).await;
+    let node = Node::start(server, &prefix(), LIMIT).await;
     let mut postfix = node.connect().await;
     let question = "request=smtpd_access_policy\nprotocol_state=RCPT\ninstance=a\nclient_address=192.0.2.7\n";
     for (rest, answers) in [
@@ -74,7 +74,7 @@ async fn strange_but_possible_questions_are_answered() {
 async fn who_does_not_finish_a_question_is_closed_and_who_is_idle_too() {
     let server = TestServer::shared().await;
     let policy = format!("request_timeout = \"1s\"\nidle_timeout = \"3s\"\n{LIMIT}");
-    let node = Node::start(&server, &prefix(), &policy).await;
+    let node = Node::start(server, &prefix(), &policy).await;
     let begun = Instant::now();
     let (mut half, mut idle) = (node.connect().await, node.connect().await);
     half.say(b"request=smtpd_access_policy\nprotocol_sta").await;
@@ -88,7 +88,7 @@ async fn who_does_not_finish_a_question_is_closed_and_who_is_idle_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn there_are_no_more_connections_than_may_be() {
     let server = TestServer::shared().await;
-    let node = Node::start(&server, &prefix(), &format!("max_connections = 2\n{LIMIT}")).await;
+    let node = Node::start(server, &prefix(), &format!("max_connections = 2\n{LIMIT}")).await;
     let mail = |instance| Mail { instance, ..MAIL };
     let (mut one, mut two) = (node.connect().await, node.connect().await);
     assert_eq!(one.ask("RCPT", mail("a"), "b@x.org", 0).await, "DUNNO");
