@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use valkey_ratelimit::{Decision, Health, LimitError, NodeId, RuleName};
+use valkey_ratelimit::{Health, NodeId};
 
 use crate::policy::Answer;
 
@@ -15,9 +15,10 @@ use crate::policy::Answer;
 pub(crate) const REJECTIONS_TOTAL: &str = "smtp_rate_limit_rejections_total";
 /// Seconds that asking the limits took. The name is that of existing dashboards.
 pub(crate) const CHECK_DURATION_SECONDS: &str = "valkey_check_duration_seconds";
-/// Decisions. Labels: `rule`, `outcome` = `allowed|denied|unavailable|error`, `source` =
-/// `store|memory|lease|allow_list|shadow|fallback|local`, or `none` without a decision.
-pub(crate) const DECISIONS_TOTAL: &str = "valkit_limit_decisions_total";
+/// Decisions, counted by `valkey-ratelimit`.
+const DECISIONS_TOTAL: &str = "valkit_limit_decisions_total";
+/// Requests that were not decided, counted by `valkey-ratelimit`.
+const UNDECIDED_TOTAL: &str = "valkit_limit_undecided_total";
 /// How the store does: see [`state`].
 pub(crate) const LIMIT_STATE: &str = "valkit_limit_state";
 /// Clients that connected.
@@ -126,6 +127,7 @@ fn describe() {
     count(REJECTIONS_TOTAL, "Connections and mail that a limit refused");
     seconds(CHECK_DURATION_SECONDS, "Time from a question to the limits to its answer");
     count(DECISIONS_TOTAL, "Decisions, by limit, outcome and who decided");
+    count(UNDECIDED_TOTAL, "Requests that were not decided, by limit and reason");
     now(
         LIMIT_STATE,
         "How the store does: 0 healthy, 1 degraded, 2 recovering, 3 half open, 4 open (not asked), 5 never reached yet",
@@ -175,23 +177,6 @@ pub(crate) fn fallback(limit: &str) {
 /// How long it took to find out whether somebody may pass.
 pub(crate) fn check_took(lasted: Duration) {
     histogram!(CHECK_DURATION_SECONDS).record(lasted.as_secs_f64());
-}
-
-/// A limit was asked, and this came of it.
-pub(crate) fn decided(rule: &RuleName, decision: &Decision) {
-    let outcome = if decision.is_allowed() { "allowed" } else { "denied" };
-    count_decision(rule, outcome, decision.source().as_str());
-}
-
-/// A limit could not be asked, or was not answered at all.
-pub(crate) fn undecided(rule: &RuleName, error: Option<&LimitError>) {
-    let is_of_the_store = error.is_none_or(LimitError::is_unavailable);
-    count_decision(rule, if is_of_the_store { "unavailable" } else { "error" }, "none");
-}
-
-fn count_decision(rule: &RuleName, outcome: &'static str, source: &'static str) {
-    let rule = rule.as_str().to_owned();
-    counter!(DECISIONS_TOTAL, "rule" => rule, "outcome" => outcome, "source" => source).increment(1);
 }
 
 fn rejected() {

@@ -90,7 +90,6 @@ impl Desk {
         let mut refused: Option<(&Charge<'_>, &Denied)> = None;
         let mut unchecked = false;
         for (charge, decision) in bill.charges.iter().zip(&decisions) {
-            telemetry::decided(charge.limit.rule.name(), decision);
             match decision {
                 Decision::Denied(denied) => {
                     if refused.is_none_or(|(_, longest)| longest.retry_after < denied.retry_after) {
@@ -139,11 +138,8 @@ impl Desk {
     fn without(&self, bill: &Bill<'_>, error: Option<&LimitError>) -> Answer {
         let denies = bill.charges.iter().any(Charge::denies);
         let answer = if denies { Answer::Unavailable } else { self.unchecked() };
-        for rule in bill.charges.iter().map(|charge| charge.limit.rule.name()) {
-            telemetry::undecided(rule, error);
-            if !denies {
-                telemetry::fallback(rule.as_str());
-            }
+        if !denies {
+            bill.charges.iter().for_each(|charge| telemetry::fallback(charge.limit.rule.name().as_str()));
         }
         if let Some(unsaid) = self.troubles.may_say(Instant::now()) {
             let reason = error.map_or_else(|| "the store does not answer".to_owned(), LimitError::to_string);
