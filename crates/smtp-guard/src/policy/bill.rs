@@ -44,7 +44,7 @@ pub(crate) struct Bill<'a> {
     one_by_one: Option<Note>,
 }
 
-/// Which Postfix asks: two of them may have the same instance at the same time.
+/// Which Postfix asks, none for that of this host: two of them may have the same instance at the same time.
 pub(crate) type Asker = Option<IpAddr>;
 
 // === impl Bill ===

@@ -55,7 +55,9 @@ impl Listener {
                 let (stream, peer) = listener.accept().await?;
                 // An answer is one short packet, which somebody waits for.
                 let _ = stream.set_nodelay(true);
-                Ok((Stream::Tcp(stream), Some(peer.ip().to_canonical())))
+                // From this host, whichever way: Postfix may ask at one stage over TCP and at another over a socket.
+                let asker = Some(peer.ip().to_canonical()).filter(|address| !address.is_loopback());
+                Ok((Stream::Tcp(stream), asker))
             }
             Self::Unix(listener, _) => Ok((Stream::Unix(listener.accept().await?.0), None)),
         }
