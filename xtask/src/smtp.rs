@@ -65,6 +65,7 @@ type Scene = fn(&mut dyn Fleet, &mut Books) -> Result<()>;
 const SCENES: &[(&str, Scene)] = &[
     ("even", scenes::even),
     ("limit", scenes::limit),
+    ("sender", scenes::policy),
     ("held", scenes::held),
     ("killed", scenes::killed),
     ("away", scenes::away),
@@ -79,6 +80,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let wanted =
         |name: &str| args.scene.is_empty() || args.scene.iter().any(|scene| name.starts_with(scene.as_str()));
     let mut played = || -> Result<()> {
+        fleet::up(fleet.as_ref())?;
         for (_, scene) in SCENES.iter().filter(|(name, _)| wanted(name)) {
             scene(fleet.as_mut(), &mut books)?;
         }

@@ -110,14 +110,14 @@ impl Fleet for Compose {
         SocketAddr::from((Ipv4Addr::LOCALHOST, 8080 + node as u16))
     }
 
+    fn gate(&self, node: usize) -> SocketAddr {
+        self.inner(node, 2525)
+    }
+
     /// Directly: behind a published port stands a proxy process that copies every byte, and would be measured too.
     fn inner(&self, node: usize, port: u16) -> SocketAddr {
         let address = self.nodes[node].address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         SocketAddr::new(address, port)
-    }
-
-    fn inner_port(&self, _node: usize, port: u16) -> u16 {
-        port
     }
 
     fn clients(&self) -> &'static str {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::mail::Session;
 use super::{interrupted, metrics};
 
 /// How many nodes there are.
@@ -30,11 +31,11 @@ pub(crate) trait Fleet {
     /// Where a node tells its metrics.
     fn metrics(&self, node: usize) -> SocketAddr;
 
-    /// Where the load generator reaches what listens inside a node, by its port there. See [`Fleet::inner_port`].
-    fn inner(&self, node: usize, port: u16) -> SocketAddr;
+    /// Where the load generator reaches the gate of a node, with nothing in between.
+    fn gate(&self, node: usize) -> SocketAddr;
 
-    /// The port that a node's service has here: nodes that share an address cannot all have the same.
-    fn inner_port(&self, node: usize, port: u16) -> u16;
+    /// Where it reaches what else listens on a node, by the port that the shipped files have.
+    fn inner(&self, node: usize, port: u16) -> SocketAddr;
 
     /// The address from which a client connects, as the gates see it: a network for `trusted_proxies`.
     fn clients(&self) -> &'static str;
@@ -65,6 +66,22 @@ pub(crate) trait Fleet {
 
     /// The last lines that each part wrote, to find out what went wrong.
     fn logs(&self) -> String;
+}
+
+/// Waits until mail gets through each node: a mail server takes longer to start than its guard.
+pub(crate) fn up(fleet: &dyn Fleet) -> Result<()> {
+    for node in 0..NODES {
+        until(START_LIMIT, || {
+            let session = Session::open(fleet.node(node), b"")?;
+            if !session.admitted() {
+                bail!("{}", session.text);
+            }
+            session.quit();
+            Ok(())
+        })
+        .with_context(|| format!("no mail gets through node {}", node + 1))?;
+    }
+    Ok(())
 }
 
 /// Restarts the guards with these settings, on an empty Valkey, and waits until all are ready.

@@ -27,6 +27,9 @@ const STRIDE: u16 = 100;
 /// Who owns the mailboxes; main.cf says so too.
 const MAILBOX_OWNER: u32 = 5000;
 
+/// Its master leaves whoever started it behind, and ends by its own command only. The argument is its configuration.
+const POSTFIX: &str = r#"trap 'postfix -c "$0" abort' TERM; postfix -c "$0" start-fg & wait; wait"#;
+
 /// The way to the nodes on this machine.
 #[derive(Debug)]
 pub(crate) struct Local {
@@ -97,8 +100,8 @@ impl Local {
         fs::write(config.join("main.cf"), main_cf + &own)?;
         let services = fs::read_to_string(shipped.join("master.cf"))?;
         fs::write(config.join("master.cf"), self.placed(node, &services))?;
-        let mut postfix = Command::new("postfix");
-        postfix.arg("-c").arg(&config).arg("start-fg");
+        let mut postfix = Command::new("sh");
+        postfix.args(["-c", POSTFIX]).arg(&config);
         Process::start(&self.dir, &format!("postfix{}", node + 1), &mut postfix)
     }
 
@@ -161,12 +164,12 @@ impl Fleet for Local {
         SocketAddr::from((Ipv4Addr::LOCALHOST, 8080 + node as u16))
     }
 
-    fn inner(&self, node: usize, port: u16) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.inner_port(node, port)))
+    fn gate(&self, node: usize) -> SocketAddr {
+        self.node(node)
     }
 
-    fn inner_port(&self, node: usize, port: u16) -> u16 {
-        port + STRIDE * node as u16
+    fn inner(&self, node: usize, port: u16) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port + STRIDE * node as u16))
     }
 
     fn clients(&self) -> &'static str {
@@ -263,7 +266,7 @@ impl Drop for Local {
 fn tail(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
-    let last = lines[lines.len().saturating_sub(30)..].join("\n");
+    let last = lines[lines.len().saturating_sub(12)..].join("\n");
     format!("-- {}\n{last}\n", path.file_name().unwrap_or_default().to_string_lossy())
 }
 

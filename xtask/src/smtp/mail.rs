@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use lettre::address::Envelope;
 use lettre::transport::smtp::SmtpTransport;
 use lettre::transport::smtp::extension::ClientId;
@@ -25,8 +25,8 @@ pub(crate) const HEADER: &str = "X-Book: ";
 pub(crate) enum Verdict {
     /// The server has taken it over.
     Taken,
-    /// The server has refused it, with this code and text.
-    Refused(u16, String),
+    /// The server has refused it, in these words.
+    Refused(String),
     /// No reply, or none that makes sense.
     Failed(String),
 }
@@ -53,8 +53,10 @@ fn try_send(server: SocketAddr, id: &str) -> Result<Verdict> {
         Ok(_) => Ok(Verdict::Taken),
         Err(error) => match error.status() {
             Some(code) => {
-                let code: u16 = code.to_string().parse().context("a reply code is a number")?;
-                Ok(Verdict::Refused(code, error.to_string()))
+                // "transient error (421): 4.7.0 ..."
+                let words = error.to_string();
+                let words = words.split_once("): ").map_or(&*words, |(_, words)| words);
+                Ok(Verdict::Refused(format!("{code} {words}")))
             }
             None => Err(error.into()),
         },
