@@ -33,7 +33,8 @@ pub(crate) fn sum(page: &str, name: &str, labels: &[&str]) -> f64 {
             (metric == name && labels.iter().all(|label| given.contains(label)))
                 .then(|| value.parse::<f64>().ok())?
         })
-        .sum()
+        // The sum of nothing would be -0.
+        .fold(0.0, |sum, value| sum + value)
 }
 
 /// What each bucket of a histogram counted between two looks at it: upper bounds in seconds, with counts up to there.
