@@ -58,6 +58,7 @@ mod service;
 mod several;
 mod slots;
 mod subject;
+mod survey;
 mod telemetry;
 mod unavailable;
 
@@ -80,4 +81,5 @@ pub use self::slots::{
     Acquired, Full, InvalidNodeId, NodeId, Permit, SlotError, SlotRule, SlotSettings, Slots,
 };
 pub use self::subject::Subject;
+pub use self::survey::{Survey, Surveyed, Usage};
 pub use self::unavailable::OnUnavailable;

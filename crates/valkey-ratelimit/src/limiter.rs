@@ -45,7 +45,7 @@ use crate::unavailable::OnUnavailable;
 /// ```
 #[derive(Clone)]
 pub struct Limiter {
-    connection: Connection,
+    pub(crate) connection: Connection,
     pub(crate) combiner: Arc<Combiner>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) fallback: Arc<Fallback>,

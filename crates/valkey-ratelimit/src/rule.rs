@@ -1,5 +1,6 @@
 //! A limit with its name.
 
+mod key;
 mod name;
 mod network;
 mod share;
@@ -30,7 +31,7 @@ use crate::unavailable::OnUnavailable;
 /// What the keys of all limits begin with, unless said otherwise.
 pub const PREFIX: &str = "valkit:limit:";
 
-/// More units of cost than a sorted set keeps small: from one more on the server needs six times the memory.
+/// More units of cost than a sorted set keeps small: from one more on the server needs three times the memory.
 const LOG_ADVISED: u64 = 128;
 /// And more than this would keep it busy for too long at a time.
 const LOG_MOST: u64 = 10_000;
@@ -218,7 +219,7 @@ impl Rule {
         let limit = self.0.steps.iter().map(|step| step.terms.quota.limit()).max().unwrap_or(0);
         (self.algorithm() == Algorithm::SlidingLog && limit > LOG_ADVISED).then(|| {
             format!(
-                "rule {}: a sliding log of {limit} takes some 130 bytes for each unit of cost and subject, and six times as much from {} on as before; sliding-window admits no more and takes 304 at most",
+                "rule {}: a sliding log of {limit} takes some 130 bytes for each unit of cost and subject, three times as much from {} on as before; sliding-window admits no more and takes 304 at most",
                 self.name(),
                 LOG_ADVISED + 1
             )
@@ -303,7 +304,8 @@ impl Rule {
         let step = &self.0.steps[0];
         match subject.address() {
             Some(address) if step.bits != Bits::ALL => self.limit_of(step, &step.bits.subject(address)),
-            _ => self.limit_of(step, subject),
+            Some(_) => self.limit_of(step, subject),
+            None => self.limit_of(self.step_of(subject.as_str().as_bytes()), subject),
         }
     }
 
