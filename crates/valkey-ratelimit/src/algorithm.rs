@@ -7,6 +7,7 @@ mod bucket;
 mod counter;
 mod fixed;
 mod log;
+mod name;
 mod ring;
 mod ticks;
 
@@ -14,6 +15,7 @@ use self::bucket::Bucket;
 use self::counter::Counter;
 use self::fixed::Fixed;
 use self::log::Log;
+pub use self::name::InvalidAlgorithm;
 use self::ring::Ring;
 use crate::quota::Quota;
 

@@ -52,6 +52,7 @@ mod outage;
 mod problem;
 mod quota;
 mod rule;
+mod rules;
 mod scripts;
 #[cfg(feature = "tower")]
 mod service;
@@ -62,7 +63,7 @@ mod survey;
 mod telemetry;
 mod unavailable;
 
-pub use self::algorithm::{Algorithm, Answer, Ask, Mark, State};
+pub use self::algorithm::{Algorithm, Answer, Ask, InvalidAlgorithm, Mark, State};
 pub use self::allow::{AllowList, InvalidAllowed};
 pub use self::decision::{Allowed, Decision, Denied, Source, Standing, Ticket};
 pub use self::error::LimitError;
@@ -74,6 +75,7 @@ pub use self::limiter::Limiter;
 pub use self::outage::Health;
 pub use self::quota::{InvalidQuota, Quota};
 pub use self::rule::{InvalidRule, InvalidRuleName, InvalidShare, Network, PREFIX, Rule, RuleName, Share};
+pub use self::rules::{Rules, RulesError, RulesFile, RulesProblem};
 #[cfg(feature = "tower")]
 pub use self::service::{RateLimit, RateLimitFuture};
 pub use self::several::Demand;
@@ -83,3 +85,8 @@ pub use self::slots::{
 pub use self::subject::Subject;
 pub use self::survey::{Survey, Surveyed, Usage};
 pub use self::unavailable::OnUnavailable;
+
+// The example of the document is a test of this crate.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/rate-limiting.md")]
+struct RateLimiting;

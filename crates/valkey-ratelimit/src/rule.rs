@@ -256,6 +256,11 @@ impl Rule {
         self.0.lease
     }
 
+    /// Whether a lease saves any round trip: none does that is too small, or over too soon, and a ladder of networks has none.
+    pub(crate) fn is_leased(&self) -> bool {
+        self.0.held.is_some() && !self.has_networks()
+    }
+
     /// Whether a subject is never limited.
     pub fn allows(&self, subject: &Subject) -> bool {
         let allowed = &self.0.allowed;

@@ -24,9 +24,14 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    pub(super) fn new(quota: Quota, burst: u64) -> Self {
+    /// The largest bucket.
+    pub(super) fn most(quota: Quota) -> u64 {
         let longest = u128::from(quota.limit()) * u128::from(LONGEST_US) / u128::from(quota.window_us());
-        let burst = burst.min(Quota::MAX_LIMIT).min(longest as u64).max(1);
+        Quota::MAX_LIMIT.min(longest as u64)
+    }
+
+    pub(super) fn new(quota: Quota, burst: u64) -> Self {
+        let burst = burst.min(Self::most(quota)).max(1);
         let reduced = |window: u64| {
             let common = gcd(window, quota.limit());
             (window / common, quota.limit() / common)
