@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    bench, completions, context::Context, dead, demo, doctor, exit::Exit, failure::Failure, output::Format,
-    queue, receive, route, send,
+    bench, completions, context::Context, dead, demo, doctor, exit::Exit, failure::Failure, limit,
+    output::Format, queue, receive, route, send,
 };
 
 const EXAMPLES: &str = "\
@@ -17,10 +17,11 @@ Examples:
   valkit queue show user-registrations -o json
   valkit dead ls user-registrations --reason max_attempts
   valkit dead replay user-registrations --all
+  valkit limit top --rules rules.toml
   valkit doctor
 
 Exit codes:
-  0 done                 3 partly done, or nobody knows    6 denied to this user
+  0 done                 3 partly done, or nobody knows    6 denied to this user, or by a limit
   1 failed               4 not there                       7 refused as unsafe, nothing done
   2 usage or settings    5 server not reachable
 
@@ -30,7 +31,7 @@ Settings come from --config FILE, then the environment (VALKEY_URL, VALKEY_USERN
 VALKEY_PASSWORD_FILE, VALKEY_MODE, VALKEY_TLS_CA_FILE, ...), then --url. A password in --url can be seen by \
 every user of the machine: put it into VALKEY_PASSWORD_FILE or VALKEY_URL.";
 
-/// Message queues on Valkey: send, receive, look, repair
+/// Message queues and rate limits on Valkey: send, receive, look, repair
 #[derive(Parser)]
 #[command(name = "valkit", version, after_help = EXAMPLES, max_term_width = 110, subcommand_required = true)]
 pub(crate) struct Cli {
@@ -77,6 +78,9 @@ pub(crate) enum Verb {
     /// Look at dead letters, replay or purge them
     #[command(subcommand)]
     Dead(dead::Verb),
+    /// Ask rate limits, look at them, reset them
+    #[command(subcommand)]
+    Limit(limit::Verb),
     /// Try routes out
     #[command(subcommand)]
     Route(route::Verb),
@@ -100,6 +104,7 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> Result<Exit, Failure> 
         Verb::Receive(arguments) => receive::run(arguments, context).await,
         Verb::Queue(verb) => queue::run(verb, context).await,
         Verb::Dead(verb) => dead::run(verb, context).await,
+        Verb::Limit(verb) => limit::run(verb, context).await,
         Verb::Route(verb) => route::run(verb, context),
         Verb::Doctor(arguments) => doctor::run(arguments, context).await,
         Verb::Demo(arguments) => demo::run(arguments, context).await,

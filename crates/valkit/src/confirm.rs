@@ -22,6 +22,11 @@ pub(crate) struct Guard {
 impl Guard {
     /// Lets somebody at a terminal type the queue's name; elsewhere only `--yes` will do.
     pub(crate) fn confirm(self, what: &str, queue: &str) -> Result<(), Failure> {
+        self.confirm_by(what, "the name of the queue", queue)
+    }
+
+    /// The same with something else to type.
+    pub(crate) fn confirm_by(self, what: &str, by: &str, text: &str) -> Result<(), Failure> {
         if self.yes {
             return Ok(());
         }
@@ -33,16 +38,16 @@ impl Guard {
             return Err(refused(format!("{what}: not done without --yes")));
         }
         let mut err = io::stderr().lock();
-        let asked = write!(err, "{what}.\nType the name of the queue to go on: ").and_then(|()| err.flush());
+        let asked = write!(err, "{what}.\nType {by} to go on: ").and_then(|()| err.flush());
         asked.map_err(|error| Failure::io("asking", error))?;
         let mut answer = String::new();
         io::stdin()
             .lock()
             .read_line(&mut answer)
             .map_err(|error| Failure::io("reading the answer", error))?;
-        if answer.trim() == queue {
+        if answer.trim() == text {
             return Ok(());
         }
-        Err(refused("that is not its name: nothing was done".to_owned()))
+        Err(refused("that is not what was asked for: nothing was done".to_owned()))
     }
 }

@@ -15,11 +15,11 @@ pub(crate) enum Exit {
     Usage,
     /// 3: part of it was done; or nobody knows whether it, or part of it, was.
     Partial,
-    /// 4: the queue, dead letter or route is not there.
+    /// 4: the queue, dead letter, route or rule is not there.
     NotFound,
     /// 5: the server cannot be reached, or is not able to work now.
     Unreachable,
-    /// 6: the server refuses this user.
+    /// 6: the server refuses this user; or a limit refuses its subject.
     Denied,
     /// 7: refused because it would not be safe: nobody said yes, or the store says so. Nothing was done.
     Refused,

@@ -5,6 +5,7 @@ use std::io;
 use valkey_admin::Admin;
 use valkey_connection::ErrorKind;
 use valkey_envelope::QueueName;
+use valkey_ratelimit::{LimitError, RulesError};
 use valkey_receiver::ReceiveError;
 use valkey_sender::{CheckError, SendError};
 
@@ -25,6 +26,11 @@ pub(crate) enum Failure {
     Failed(String),
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    /// The file of rules has no such rule.
+    #[error("there is no rule {name}")]
+    NoRule { name: String, hint: String },
     #[error("{0}")]
     NotFound(String),
     /// Part of it was done, or it is not known whether it was; the text says what, and why not the rest.
@@ -32,6 +38,8 @@ pub(crate) enum Failure {
     Partial(String),
     #[error(transparent)]
     Receive(#[from] ReceiveError),
+    #[error(transparent)]
+    Rules(#[from] RulesError),
     /// Not done, because it would not be safe.
     #[error("{what}")]
     Refused { what: String, hint: String },
@@ -74,9 +82,12 @@ impl Failure {
         use valkey_admin::Error as Trouble;
         match self {
             Self::Admin(Trouble::Connection(error)) | Self::Connection(error) => Exit::of(error.kind()),
-            Self::Admin(Trouble::NoDeadLetter { .. }) | Self::NotFound(_) => Exit::NotFound,
+            Self::Admin(Trouble::NoDeadLetter { .. }) | Self::NoRule { .. } | Self::NotFound(_) => {
+                Exit::NotFound
+            }
             Self::Admin(Trouble::InvalidRate { .. } | Trouble::NotApplicable { .. })
             | Self::Config(_)
+            | Self::Rules(_)
             | Self::Usage { .. } => Exit::Usage,
             // Whoever read our output has seen enough.
             Self::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
@@ -84,6 +95,14 @@ impl Failure {
                 Exit::Refused
             }
             Self::Admin(_) | Self::Failed(_) | Self::Io { .. } => Exit::Failed,
+            Self::Limit(error) => match error {
+                LimitError::Unavailable { source, .. } => Exit::of(source.kind()),
+                LimitError::Away { .. } | LimitError::Late { .. } => Exit::Unreachable,
+                LimitError::CostAboveLimit { .. } | LimitError::Demands { .. } | LimitError::Rule(_) => {
+                    Exit::Usage
+                }
+                _ => Exit::Failed,
+            },
             Self::Partial(_) => Exit::Partial,
             Self::Receive(error) => match error {
                 ReceiveError::Join { source, .. } => Exit::of(source.kind()),
@@ -109,7 +128,7 @@ impl Failure {
     /// What to do about it, where the message does not say so itself.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
-            Self::Refused { hint, .. } | Self::Usage { hint, .. } => Some(hint.clone()),
+            Self::NoRule { hint, .. } | Self::Refused { hint, .. } | Self::Usage { hint, .. } => Some(hint.clone()),
             Self::NotFound(_) => {
                 Some("`valkit queue ls` lists them; an empty queue leaves no key behind".into())
             }
@@ -142,6 +161,7 @@ impl Failure {
             | Self::Connection(error)
             | Self::Receive(ReceiveError::Join { source: error, .. })
             | Self::Durability(CheckError::Failed { source: error, .. })
+            | Self::Limit(LimitError::Unavailable { source: error, .. })
             | Self::Send(SendError::Rejected { source: error, .. }) => Some(error),
             _ => None,
         }

@@ -18,6 +18,7 @@ mod doctor;
 mod exit;
 mod failure;
 mod input;
+mod limit;
 mod output;
 mod queue;
 mod receive;
