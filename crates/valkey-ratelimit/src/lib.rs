@@ -1,9 +1,9 @@
 //! One shared rate limit for many nodes.
 //!
 //! ```text
-//!  check(rule, subject, cost) ─► Combiner ─► check.lua: many keys a call ─► Decision::Allowed(ticket) | Denied(retry_after)
-//!                                                 │
-//!             Algorithm: the same states as pure models, which the script is held against
+//!  check(rule, subject, cost) ─► Memory: refused for a while yet, or some of it held ─► Combiner ─► check.lua: many keys a call
+//!                                                                                                       │
+//!                                       Algorithm: the same states as pure models, which the script is held against
 //! ```
 //!
 //! # What is promised
@@ -13,7 +13,9 @@
 //! - A refusal is a [`Decision`]; that the store could not be asked is a [`LimitError`]. Neither is ever the other.
 //! - Whoever is refused costs no round trip until there may be room again, and nobody is refused so whom the store would
 //!   admit, unless something was given back meanwhile: that is seen a tenth of the window later at most, or 5 s.
-//! - A call ends within its deadline; while the store is away it ends at once, with [`LimitError::Away`].
+//! - A call ends within its deadline; while the store is away it ends at once, as the rule says: [`OnUnavailable`].
+//! - With [a lease](Rule::with_lease) most checks of a busy subject cost no round trip, and no trailing window admits more than the
+//!   limit and the share that may be held in advance.
 //! - Several limits are asked [at once](Limiter::check_all), and all are charged or none.
 //! - [`Slots`] limit what is held at the same time, such as connections. Nothing leaks: who crashes frees all after its lease.
 //!
