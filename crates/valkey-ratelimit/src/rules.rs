@@ -70,6 +70,15 @@ impl Rules {
         table::read(Some(&path.display().to_string()), text)
     }
 
+    /// Takes over those that are as they were, with what they have seen in this process.
+    fn keep(&mut self, before: &Self) {
+        for (name, rule) in &mut self.rules {
+            if let Some(known) = before.get(name).filter(|known| *known == rule) {
+                rule.clone_from(known);
+            }
+        }
+    }
+
     /// The rule of a name.
     pub fn get(&self, name: &str) -> Option<&Rule> {
         self.rules.get(name)

@@ -14,7 +14,7 @@ use crate::rule::{InvalidRule, Network, Rule, RuleName, Share};
 use crate::unavailable::OnUnavailable;
 
 /// What a rule can say.
-pub(super) const FIELDS: [&str; 11] = [
+pub(super) const FIELDS: [&str; 12] = [
     "quota",
     "algorithm",
     "burst",
@@ -26,6 +26,7 @@ pub(super) const FIELDS: [&str; 11] = [
     "address_bits",
     "networks",
     "allow",
+    "most_subjects",
 ];
 
 #[derive(Default)]
@@ -41,6 +42,7 @@ pub(super) struct Draft {
     address_bits: Bits,
     networks: Vec<Network>,
     allow: AllowList,
+    most_subjects: Option<usize>,
 }
 
 #[derive(Clone, Copy)]
@@ -75,6 +77,7 @@ impl Draft {
             "address_bits" => self.address_bits = bits(table(value)?, &["v4", "v6"])?,
             "networks" => self.networks = steps(value)?,
             "allow" => self.allow = AllowList::parse(texts(value)?).map_err(told)?,
+            "most_subjects" => self.most_subjects = Some(number(value, 1, u64::from(u32::MAX))? as usize),
             _ => debug_assert!(false, "`{field}` is in FIELDS, and not taken"),
         }
         Ok(())
@@ -98,6 +101,9 @@ impl Draft {
         }
         if self.shadow {
             rule = rule.shadow();
+        }
+        if let Some(most) = self.most_subjects {
+            rule = rule.with_most_subjects(most);
         }
         let mut narrower = self.address_bits;
         for network in self.networks {

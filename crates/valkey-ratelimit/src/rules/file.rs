@@ -181,8 +181,9 @@ impl Shared {
     }
 
     fn acceptable(&self, text: &str, needed: &[String]) -> Result<Rules, RulesError> {
-        let rules = Rules::of(&self.path, text)?;
+        let mut rules = Rules::of(&self.path, text)?;
         let current = self.current.load();
+        rules.keep(&current);
         if rules.is_empty() && !current.is_empty() {
             return Err(RulesError::Emptied { path: self.path.clone() });
         }

@@ -45,6 +45,7 @@ fn every_field_is_read() {
         address_bits = { v6 = 64 }
         networks = [{ v4 = 24, v6 = 48, quota = "10000/1m" }]
         allow = ["10.0.0.0/8", "ada@example.org"]
+        most_subjects = 100_000
 
         [rules.plain]
         quota = "5/s"
@@ -60,6 +61,7 @@ fn every_field_is_read() {
         .with_address_bits(32, 64)
         .with_network(Network { v4: 24, v6: 48, quota: quota("10000/1m") })
         .with_allowed(AllowList::parse(["10.0.0.0/8", "ada@example.org"]).expect("a list"))
+        .with_most_subjects(100_000)
         .shadow();
     assert_eq!(rules.get("full"), Some(&full));
     let plain = Rule::new("plain".parse().expect("a name"), quota("5/1s"));
@@ -129,6 +131,7 @@ fn each_field_says_what_it_takes() {
         ("allow = \"10.0.0.0/8\"", "expected a list in brackets, found the text"),
         ("allow = [\"10.0.0.1/8\"]", "write 10.0.0.0/8 for the network"),
         ("allow = [\"::1\", 3]", "expected a text in quotes, found the number 3"),
+        ("most_subjects = 0", "expected a whole number from 1 to"),
         ("lease = \"1\"", "rules.a.lease: "),
         ("lease = 1", "expected a text in quotes, found the number 1"),
         ("lease = \"1%\"\nalgorithm = \"sliding-log\"", "rules.a.lease: "),

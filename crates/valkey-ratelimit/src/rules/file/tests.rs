@@ -1,6 +1,7 @@
 //! What becomes of the rules when their file changes.
 
 use super::*;
+use crate::subject::Subject;
 
 const GOOD: &str = "[rules.a]\nquota = \"1/1s\"\n";
 const BETTER: &str = "[rules.a]\nquota = \"2/1s\"\n[rules.b]\nquota = \"1/1s\"\n";
@@ -94,6 +95,24 @@ fn who_counts_in_another_way_does_it_under_other_keys() {
         bed.write(rule(fine));
         assert!(file.reload().expect(fine));
     }
+}
+
+#[test]
+fn a_rule_that_stays_the_same_remembers_whom_it_has_seen() {
+    let rule = "[rules.a]\nquota = \"1/1h\"\nmost_subjects = 1\n";
+    let (bed, file) = Bed::new(rule);
+    let is_alone = |name: &str| {
+        let (current, subject) = (file.current(), Subject::text(name));
+        let rule = current.get("a").expect("the rule");
+        *rule.counted_as(&subject, std::time::Instant::now()) == subject
+    };
+    assert!(is_alone("ada"));
+    bed.write(format!("{rule}[rules.b]\nquota = \"1/1s\"\n"));
+    assert!(file.reload().expect("another rule"));
+    assert!(is_alone("ada") && !is_alone("eve"), "there is room for one");
+    bed.write(rule.replace("1/1h", "2/1h"));
+    assert!(file.reload().expect("another quota"));
+    assert!(is_alone("eve"), "another rule begins anew");
 }
 
 #[test]
