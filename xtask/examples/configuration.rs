@@ -1,6 +1,7 @@
 //! Prints `docs/configuration.md`, made of the settings structs themselves. `cargo xtask docs` compares the file with
 //! it, `cargo xtask docs --write` brings the file up to date.
 
+use smtp_guard::settings::{GateSettings, HttpSettings, IdentitySettings, PolicySettings, ResourceSettings};
 use valkey_config::{Section, markdown_table};
 use valkey_connection::ConnectionSettings;
 use valkey_receiver::ReceiverSettings;
@@ -23,6 +24,10 @@ Programs read the variables of one prefix: senders `VALKEY_SENDER_`, receivers `
 `valkit` reads all three sections with the prefix `VALKEY_`, or the one it is given with `--env-prefix`; its file is that
 of `--config`. One default is another there: `valkit send` is `bounded` unless it is told `VALKEY_BOUNDED=false`, since each
 run is a new sender, which would otherwise push before it knows of a limit.
+
+`smtp-guard` reads variables that begin with `SMTP_GUARD_`, and some that existing nodes have without it: `VALKEY_URL` (or
+`VALKEY_URL_FILE`), `VALKEY_KEY_PREFIX` and `NODE_ID` win over all others. Its file may have sections of other programs,
+which it leaves alone. One default is another there: `longest_pause` is `1s`, so that limits are back soon after Valkey is.
 
 - An empty variable counts as not set.
 - Durations carry a unit: `500ms`, `30s`, `1h30m`, `1m 30s`. A bare number is refused.
@@ -90,6 +95,19 @@ fn main() {
         "Receivers: `VALKEY_RECEIVER_`",
         "VALKEY_RECEIVER_",
         &[Section::of::<ReceiverSettings>(), Section::of::<ConnectionSettings>()],
+    );
+    println!();
+    print(
+        "`smtp-guard`: `SMTP_GUARD_`",
+        smtp_guard::settings::PREFIX,
+        &[
+            Section::of::<ResourceSettings>(),
+            Section::of::<IdentitySettings>(),
+            Section::of::<GateSettings>(),
+            Section::of::<PolicySettings>(),
+            Section::of::<HttpSettings>(),
+            Section::of::<ConnectionSettings>(),
+        ],
     );
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tracing::{info, warn};
-use valkey_connection::{Connection, ErrorKind};
+use valkey_connection::Connection;
 use valkey_ratelimit::{Health, LimitError, Limiter, NodeId, Rule, SlotSettings, Slots, Subject};
 
 use crate::guard::GuardError;
@@ -16,6 +16,9 @@ use crate::shutdown::Shutdown;
 const LOOK: Duration = Duration::from_millis(500);
 /// How often while it is not: whoever comes first when it is back should find the limits in force.
 const LOOK_AWAY: Duration = Duration::from_millis(50);
+
+/// So many looks in a row that fail, and people are told.
+const FAILURES: u32 = 3;
 
 /// The store that all services of this process share. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -109,30 +112,24 @@ impl Store {
     }
 
     async fn watch(&self) {
-        let mut told: Option<ErrorKind> = None;
-        let mut is_away = false;
+        let (mut failures, mut is_away) = (0_u32, false);
         loop {
             let answer = self.probe().await;
-            let (was_away, health) = (is_away, self.inner.limiter.health());
+            failures = if answer.is_ok() { 0 } else { failures.saturating_add(1) };
+            let is_healthy = matches!(self.inner.limiter.health(), Health::Healthy | Health::Degraded);
             match answer {
-                Ok(()) if matches!(health, Health::Healthy | Health::Degraded) => is_away = false,
-                Ok(()) => {}
-                Err(LimitError::Away { .. }) => is_away = true,
-                // Once for each kind of trouble: an outage may be long.
-                Err(error) => {
-                    let kind = Some(kind(&error));
-                    if told != kind {
-                        warn!(%error, "the store does not answer; what happens to clients says on_unavailable");
-                        told = kind;
-                    }
+                Err(error) if failures == FAILURES && !is_away => {
+                    is_away = true;
+                    warn!(%error, "limits cannot be asked: until they can, on_unavailable says what becomes of clients");
                 }
+                Ok(()) if is_away && is_healthy => {
+                    is_away = false;
+                    let unchecked = self.inner.unchecked.swap(0, Ordering::Relaxed);
+                    info!(unchecked, "limits are in force again");
+                }
+                _ => {}
             }
-            if was_away && !is_away || told.is_some() && health == Health::Healthy {
-                let unchecked = self.inner.unchecked.swap(0, Ordering::Relaxed);
-                info!(unchecked, "the store answers again: limits are in force");
-                told = None;
-            }
-            tokio::time::sleep(if is_away || told.is_some() { LOOK_AWAY } else { LOOK }).await;
+            tokio::time::sleep(if is_away || failures > 0 { LOOK_AWAY } else { LOOK }).await;
         }
     }
 
@@ -143,12 +140,5 @@ impl Store {
                 "the store does not know that the last connections have ended: they count until their lease ends"
             );
         }
-    }
-}
-
-fn kind(error: &LimitError) -> ErrorKind {
-    match error {
-        LimitError::Unavailable { source, .. } => source.kind(),
-        _ => ErrorKind::Timeout,
     }
 }

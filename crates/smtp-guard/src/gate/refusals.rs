@@ -31,7 +31,7 @@ impl Refusals {
     pub(super) fn note(&self, reason: Refusal, client: IpAddr, retry_after: Option<Duration>) {
         telemetry::connection_refused(reason);
         if self.budget().is_told(reason.as_str(), Instant::now()) {
-            let retry_after = retry_after.map(|time| time.as_secs_f64());
+            let retry_after = retry_after.map(|time| time.as_millis() as f64 / 1_000.0);
             info!(rule = reason.as_str(), %client, retry_after, "refused");
         }
     }
