@@ -12,7 +12,7 @@ settings! {
     /// The connection gate: where it listens, whom it trusts, where it passes connections on to.
     #[derive(PartialEq)]
     pub struct GateSettings in [gate] {
-        /// Where SMTP clients connect, one or several addresses with port. Empty list: no gate.
+        /// Where SMTP clients connect, one or several addresses with port. An empty list in a file, `[]`: no gate.
         #[env("GATE_LISTEN")]
         pub listen: CsvList<SocketAddr> = CsvList(vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, 2525))]),
         /// The mail server behind: `host:port`, looked up for each connection.
