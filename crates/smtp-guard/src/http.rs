@@ -11,6 +11,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -151,7 +152,16 @@ async fn serve(stream: TcpStream, site: Arc<Site>, shutdown: Shutdown) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .serve_connection(TokioIo::new(stream), service);
-    if let Ok(Err(error)) = timeout(LONGEST, connection).await {
+    let mut connection = pin!(connection);
+    let ended = match timeout(LONGEST, connection.as_mut()).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            // What is being answered is still answered.
+            connection.as_mut().graceful_shutdown();
+            timeout(HEAD, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
         debug!(%error, "a connection for metrics ended");
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod counting;
+mod documented;
 mod hostile;
 mod outage;
 mod support;
