@@ -153,13 +153,12 @@ async fn serve(stream: TcpStream, site: Arc<Site>, shutdown: Shutdown) {
         .header_read_timeout(HEAD)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    let ended = match timeout(LONGEST, connection.as_mut()).await {
-        Ok(ended) => ended,
-        Err(_) => {
-            // What is being answered is still answered.
-            connection.as_mut().graceful_shutdown();
-            timeout(HEAD, connection).await.unwrap_or(Ok(()))
-        }
+    let ended = if let Ok(ended) = timeout(LONGEST, connection.as_mut()).await {
+        ended
+    } else {
+        // What is being answered is still answered.
+        connection.as_mut().graceful_shutdown();
+        timeout(HEAD, connection).await.unwrap_or(Ok(()))
     };
     if let Err(error) = ended {
         debug!(%error, "a connection for metrics ended");
