@@ -5,6 +5,7 @@
 mod books;
 mod compose;
 mod fleet;
+mod found;
 mod load;
 mod local;
 mod mail;

@@ -157,6 +157,12 @@ impl Fleet for Compose {
         docker(&["start", &self.valkey.id]).map(drop)
     }
 
+    fn valkey_address(&self) -> Result<SocketAddr> {
+        // Started again it may have another one.
+        let address = self.container("valkey")?.address.context("Valkey has no address")?;
+        Ok(SocketAddr::new(address, 6379))
+    }
+
     fn valkey(&self, command: &[&str]) -> Result<String> {
         docker(&[&["exec", &self.valkey.id, "valkey-cli"], command].concat())
     }

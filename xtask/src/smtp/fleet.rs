@@ -55,6 +55,9 @@ pub(crate) trait Fleet {
     /// Starts Valkey again, at the same place.
     fn start_valkey(&mut self) -> Result<()>;
 
+    /// Where Valkey is, as the guards reach it.
+    fn valkey_address(&self) -> Result<SocketAddr>;
+
     /// What Valkey answers to a command, as `valkey-cli` shows it.
     fn valkey(&self, command: &[&str]) -> Result<String>;
 

@@ -70,8 +70,14 @@ fn policy(
 ) -> Result<()> {
     run::step("policy service: one question after another on one connection a node");
     scenes::begin(fleet, settings)?;
-    let pace = Some(Duration::from_millis(5));
-    let light = ask(fleet, &[0, 1, 2], 1, lasting, pace, 1)?;
+    let pace = Duration::from_millis(5);
+    let valkey = fleet.valkey_address()?;
+    let until = Instant::now() + lasting;
+    let bare = (0..NODES).map(|_| std::thread::spawn(move || pinger(valkey, until, pace))).collect();
+    let light = ask(fleet, &[0, 1, 2], 1, lasting, Some(pace), 1)?;
+    let bare = gather(bare)?;
+    books.figure("bare round trip to Valkey at the same time: p50", bare.percentile(50), "ms");
+    books.figure("bare round trip to Valkey at the same time: p99", bare.percentile(99), "ms");
     books.figure("policy service, 200 checks/s a node: p50", light.percentile(50), "ms");
     books.figure("policy service, 200 checks/s a node: p99", light.percentile(99), "ms");
 
@@ -269,6 +275,27 @@ fn asker(
             other => bail!("the policy service says {:?}", String::from_utf8_lossy(other)),
         }
         if let Some(rest) = pace.and_then(|pace| pace.checked_sub(took)) {
+            std::thread::sleep(rest);
+        }
+    }
+    tally.lasted = started.elapsed();
+    Ok(tally)
+}
+
+/// What the way to Valkey takes without us: what is beside it is what a check adds, on this machine as busy as it is.
+fn pinger(valkey: SocketAddr, until: Instant, pace: Duration) -> Result<Tally> {
+    let mut stream = TcpStream::connect(valkey).context("Valkey")?;
+    stream.set_nodelay(true)?;
+    let mut tally = Tally::default();
+    let mut answer = [0; 7];
+    let started = Instant::now();
+    while Instant::now() < until && !interrupted() {
+        let asked = Instant::now();
+        stream.write_all(b"PING\r\n")?;
+        stream.read_exact(&mut answer)?;
+        let took = asked.elapsed();
+        tally.took.push(took.as_micros() as u32);
+        if let Some(rest) = pace.checked_sub(took) {
             std::thread::sleep(rest);
         }
     }

@@ -216,6 +216,10 @@ impl Fleet for Local {
         Ok(())
     }
 
+    fn valkey_address(&self) -> Result<SocketAddr> {
+        Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, VALKEY)))
+    }
+
     fn valkey(&self, command: &[&str]) -> Result<String> {
         let port = VALKEY.to_string();
         let mut cli = Command::new("valkey-cli");
