@@ -44,7 +44,7 @@ impl Rules {
         let begun = Instant::now();
         let mut away = 0;
         while away < 100 {
-            assert!(begun.elapsed() < Duration::from_secs(60), "{fault}: {:?}", limiter.health());
+            assert!(begun.elapsed() < Duration::from_mins(1), "{fault}: {:?}", limiter.health());
             away += u32::from(limiter.health() == Health::Open);
             let mut check = async |rule: &Rule| {
                 let asked = Instant::now();
@@ -212,7 +212,7 @@ async fn a_cluster_that_fails_over() {
         if by_store == 3 && undecided > 0 && limiter.health() == Health::Healthy {
             break;
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}, {undecided} undecided", limiter.health());
+        assert!(begun.elapsed() < Duration::from_mins(1), "{:?}, {undecided} undecided", limiter.health());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(longest < DEADLINE + SLACK, "{longest:?}");

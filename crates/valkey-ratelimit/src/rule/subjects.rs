@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn who_was_there_stays_and_newcomers_find_room_in_the_next_window() {
-        let (subjects, window) = (Subjects::new(10), Duration::from_secs(60));
+        let (subjects, window) = (Subjects::new(10), Duration::from_mins(1));
         let begin = Instant::now();
         let admitted = |from: u32, to: u32, now: Instant| {
             (from..to).filter(|name| subjects.admit(&Subject::text(name.to_string()), window, now)).count()
