@@ -38,7 +38,7 @@ pub(crate) async fn measure(site: &Site, samples: usize) -> Result<Vec<Vec<Durat
     // In a task, as in a service: the thread that starts the runtime is woken in another way.
     let timing = tokio::spawn(async move {
         let mut latencies = vec![Vec::with_capacity(samples); askers.len()];
-        for sample in 0..samples + 1 {
+        for sample in 0..=samples {
             for (asker, latencies) in askers.iter().zip(&mut latencies) {
                 let begun = Instant::now();
                 match asker {
