@@ -135,3 +135,37 @@ async fn some_are_never_limited_and_a_process_has_a_bound_of_its_own() {
     let mut fifth = Client::connect(node.address).await;
     assert!(fifth.line().await.starts_with("421 4.3.2 "));
 }
+
+/// Scripts that the server was asked to run.
+async fn scripts(server: &TestServer) -> u64 {
+    let stats = server.cli(&["INFO", "commandstats"]).await.unwrap();
+    let calls = |line: &str| line.split_once("calls=")?.1.split(',').next()?.parse::<u64>().ok();
+    stats.lines().filter(|line| line.starts_with("cmdstat_eval")).filter_map(calls).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_that_the_rate_refuses_costs_the_store_nothing_and_is_in_nobodys_way() {
+    const FLOOD: u64 = 300;
+    let server = TestServer::start().await.unwrap();
+    let mail = MailServer::start().await;
+    let mut cluster = Cluster::new(&mail).await;
+    cluster.url = server.url();
+    let resources = "max_requests_per_window = 5\nrate_limit_window = \"1h\"";
+    let node = cluster.node(resources, "").await;
+    for _ in 0..5 {
+        assert_eq!(node.visit("192.0.2.7").await, "220 mail");
+    }
+    assert!(node.visit("192.0.2.7").await.starts_with("421"));
+    let before = scripts(&server).await;
+    // One after the other: those that come at once would travel together, and cost little anyhow.
+    for number in 0..FLOOD {
+        assert!(node.visit("192.0.2.7").await.starts_with("421 4.7.0 "));
+        if number == FLOOD / 2 {
+            assert_eq!(node.visit("192.0.2.8").await, "220 mail");
+        }
+    }
+    // The other client, the looks at the store, and what the refused one asks when its refusal has been believed for 5 s.
+    let asked = scripts(&server).await - before;
+    assert!(asked < FLOOD / 4, "{asked} calls");
+    assert_eq!(mail.headers().len(), 6);
+}
