@@ -20,7 +20,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// Good probes in a row that end an outage.
 const PROBES: u32 = 3;
 /// The pauses between probes.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// How long the share that goes to the store grows, from a tenth to all.
 const RAMP: Duration = Duration::from_secs(2);
 const FIRST_SHARE: f64 = 0.1;

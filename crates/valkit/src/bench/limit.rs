@@ -64,7 +64,7 @@ struct Size {
 }
 
 pub(crate) async fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
-    let size = Size::of(arguments);
+    let extent = Size::of(arguments);
     let connection = context.connect().await?;
     let run = uuid::Uuid::now_v7().simple().to_string();
     let prefix = format!("valkit-bench:{run}:");
@@ -74,32 +74,32 @@ pub(crate) async fn run(arguments: &Arguments, context: &Context) -> Result<Exit
         rows.retain(|row| row.name().contains(text.as_str()));
     }
 
-    let bar = ProgressBar::new((size.rounds * (rows.len() + 1)) as u64).with_style(
+    let bar = ProgressBar::new((extent.rounds * (rows.len() + 1)) as u64).with_style(
         ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {eta}")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
     bar.enable_steady_tick(Duration::from_millis(200));
-    let mut summary = Summary::new(&site, size.row, size.rounds).await?;
-    for _ in 0..size.rounds {
+    let mut summary = Summary::new(&site, extent.row, extent.rounds).await?;
+    for _ in 0..extent.rounds {
         for row in &rows {
             bar.set_message(row.name());
-            summary.add(*row, &row.measure(&site, size.row).await?);
+            summary.add(*row, &row.measure(&site, extent.row).await?);
             bar.inc(1);
         }
         bar.set_message("light load");
-        summary.add_light(light::measure(&site, size.samples).await?);
+        summary.add_light(light::measure(&site, extent.samples).await?);
         bar.inc(1);
     }
     if arguments.only.is_none() {
         bar.set_message("memory");
-        summary.memory = memory::measure(&site, size.window).await?;
+        summary.memory = memory::measure(&site, extent.window).await?;
         bar.set_message("admission");
-        let quota = Quota::new(size.limit, size.window / 2);
+        let quota = Quota::new(extent.limit, extent.window / 2);
         let quota = quota.map_err(|error| Failure::Failed(error.to_string()))?;
         summary.admission = admission::measure(&site, quota, 512).await?;
-        for nodes in 1..=size.nodes {
+        for nodes in 1..=extent.nodes {
             bar.set_message(format!("{nodes} processes"));
-            summary.nodes.push(nodes::measure(&site, context, nodes, size.row).await?);
+            summary.nodes.push(nodes::measure(&site, context, nodes, extent.row).await?);
         }
     }
     bar.finish_and_clear();

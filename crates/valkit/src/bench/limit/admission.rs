@@ -60,18 +60,18 @@ pub(crate) async fn measure(site: &Site, quota: Quota, tasks: usize) -> Result<V
     Ok(found)
 }
 
-async fn hammer(asker: &Arc<Asker>, tasks: usize, time: Duration) -> Result<(u64, Vec<Admitted>), Failure> {
+async fn hammer(limit: &Arc<Asker>, tasks: usize, time: Duration) -> Result<(u64, Vec<Admitted>), Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     let begun = Instant::now();
     let mut running = JoinSet::new();
     for _ in 0..tasks {
-        let (asker, stop) = (Arc::clone(asker), Arc::clone(&stop));
+        let (limit, stop) = (Arc::clone(limit), Arc::clone(&stop));
         running.spawn(async move {
             let (mut checks, mut admitted) = (0_u64, Vec::new());
             while !stop.load(Ordering::Relaxed) {
                 let asked = begun.elapsed();
                 checks += 1;
-                if asker.ask(0).await? {
+                if limit.ask(0).await? {
                     admitted.push(Admitted { asked, answered: begun.elapsed() });
                 } else {
                     // A refusal out of memory waits for nothing; the others want to ask, too.
@@ -96,7 +96,7 @@ async fn hammer(asker: &Arc<Asker>, tasks: usize, time: Duration) -> Result<(u64
 fn most(admitted: &[Admitted], window: Duration) -> (u64, u64) {
     let window = window.saturating_sub(GRAIN);
     // Whoever waited for longer than the window may be in any of them, which makes nothing certain.
-    let brief = || admitted.iter().filter(|one| one.answered - one.asked < window);
+    let brief = || admitted.iter().filter(|one| one.answered.saturating_sub(one.asked) < window);
     let sorted = |mut times: Vec<Duration>| {
         times.sort_unstable();
         times

@@ -47,7 +47,7 @@ struct Said {
 /// What so many processes made of one limit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Nodes {
-    pub(crate) nodes: usize,
+    pub(crate) processes: usize,
     /// Over a thousand subjects, all admitted.
     pub(crate) checks_a_second: f64,
     /// Of one subject's limit, which all asked for as fast as they could.
@@ -77,11 +77,17 @@ pub(crate) async fn measure(
     let (rate, ..) = fast.by(nodes, context).await?;
     let prefix = format!("{}exact:{nodes}:", site.prefix);
     let small = Asked { prefix: &prefix, quota: quota("10000/1h")?, subjects: 1, time, until_refused: true };
-    let (_, asked, admitted) = small.by(nodes, context).await?;
+    let (_, requests, admitted) = small.by(nodes, context).await?;
     let way = Way::Ours(Counting::SlidingWindow);
     let asker = way.asker(&site.connection, &site.limiter, &prefix, small.quota, subjects(1))?;
     site.clear(&asker, 1).await?;
-    Ok(Nodes { nodes, checks_a_second: rate, limit: small.quota.limit(), admitted, asked })
+    Ok(Nodes {
+        processes: nodes,
+        checks_a_second: rate,
+        limit: small.quota.limit(),
+        admitted,
+        asked: requests,
+    })
 }
 
 /// One process: says that it is ready, waits for a line, asks, says what became of it.

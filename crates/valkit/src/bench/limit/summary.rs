@@ -107,7 +107,7 @@ impl Summary {
             Check::at_most(what, one.stated as f64, one.at_least as f64)
         }));
         checks.extend(self.nodes.iter().map(|one| {
-            let what = format!("{} processes, admitted of {}", one.nodes, one.limit);
+            let what = format!("{} processes, admitted of {}", one.processes, one.limit);
             Check::exactly(what, one.limit as f64, one.admitted as f64)
         }));
         Report {

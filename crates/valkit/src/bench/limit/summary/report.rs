@@ -117,7 +117,7 @@ impl AdmissionLine {
 
 impl NodesLine {
     pub(super) fn of(one: &Nodes) -> Self {
-        let Nodes { nodes, checks_a_second, limit, admitted, asked } = *one;
+        let Nodes { processes: nodes, checks_a_second, limit, admitted, asked } = *one;
         Self { processes: nodes, checks_a_second, limit, admitted, asked }
     }
 }
