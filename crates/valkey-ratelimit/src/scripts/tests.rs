@@ -1,7 +1,10 @@
 //! The scripts held against the models, on random traces over several keys, with every answer compared.
 #![allow(clippy::unwrap_used)]
 
+mod mutants;
+
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +14,7 @@ use tokio::runtime::Runtime;
 use valkey_connection::{Command, Connection, ConnectionSettings};
 use valkey_testkit::{TestServer, unique_name};
 
+use self::mutants::Mutant;
 use super::*;
 use crate::algorithm::State;
 
@@ -18,15 +22,58 @@ const NOW: u64 = 1_800_000_000_123_457;
 const CASES: u32 = 200;
 /// The mistake that hides best shows in one of some thousand.
 const MUTANT_CASES: u32 = 30_000;
-/// What the script under test adds to the life of each key, since its clock is not that of the server.
+/// What the scripts under test add to the life of each key, since their clock is not that of the server.
 const EXTRA_MS: u64 = 3_600_000;
 
-fn check_that_keeps() -> String {
-    let source = CHECK.source();
-    let lengthened = source.replace("'PX', max(1,", "'PX', 3600000 + max(1,");
-    let lengthened = lengthened.replace("'PEXPIRE', key, ceil", "'PEXPIRE', key, 3600000 + ceil");
-    assert_eq!(lengthened.len(), source.len() + 2 * "3600000 + ".len());
-    lengthened
+/// The sources of the scripts under test.
+struct Scripts {
+    check: String,
+    /// Takes the calls that it knows.
+    grant: Option<String>,
+    taken: AtomicU64,
+    left: AtomicU64,
+}
+
+impl Scripts {
+    fn check_alone() -> Self {
+        let source = CHECK.source();
+        let lengthened = source.replace("'PX', max(1,", "'PX', 3600000 + max(1,");
+        let check = lengthened.replace("'PEXPIRE', key, ceil", "'PEXPIRE', key, 3600000 + ceil");
+        assert_eq!(check.len(), source.len() + 2 * "3600000 + ".len());
+        Self { check, grant: None, taken: AtomicU64::new(0), left: AtomicU64::new(0) }
+    }
+
+    fn both() -> Self {
+        let source = GRANT.source();
+        let grant = source.replace("'PX', lives[i]", "'PX', 3600000 + lives[i]");
+        assert_eq!(grant.len(), source.len() + "3600000 + ".len());
+        Self { grant: Some(grant), ..Self::check_alone() }
+    }
+
+    /// As the combiner makes a call, but at a time of ours.
+    async fn call(
+        &self,
+        connection: &Connection,
+        items: &[Item],
+        nonce: &Bytes,
+        now: u64,
+    ) -> Result<Checked, TestCaseError> {
+        let eval = async |source: &str, arguments: Vec<Arg>| {
+            let call = Command::new("EVAL").arg(source).arg(items.len());
+            let call = call.args(items.iter().map(|item| &item.limit.key)).args(arguments);
+            connection.execute(call).await.map_err(|error| TestCaseError::fail(error.to_string()))
+        };
+        if let Some((grant, arguments)) = self.grant.as_ref().zip(grant_arguments(items, Some(now))) {
+            let reply = eval(grant, arguments).await?;
+            if !is_left_to_check(&reply) {
+                self.taken.fetch_add(1, Ordering::Relaxed);
+                return Ok(checked(reply, items.len()).unwrap());
+            }
+            self.left.fetch_add(1, Ordering::Relaxed);
+        }
+        let reply = eval(&self.check, arguments(items, nonce, Some(now))).await?;
+        Ok(checked(reply, items.len()).unwrap())
+    }
 }
 
 /// A rule of the trace: one key, whose quota changes now and then.
@@ -83,20 +130,37 @@ fn rule() -> impl Strategy<Value = Rule> {
     })
 }
 
-fn trace() -> impl Strategy<Value = Trace> {
-    proptest::collection::vec(rule(), 1..5).prop_flat_map(|rules| {
+fn rules() -> impl Strategy<Value = Vec<Rule>> {
+    // Some are alike.
+    let different = proptest::collection::vec(rule(), 1..4);
+    (different, proptest::collection::vec(0..4_usize, 1..5)).prop_map(|(different, which)| {
+        which.iter().map(|at| different[at % different.len()].clone()).collect()
+    })
+}
+
+/// `plain` is the weight of calls whose items each stand for themselves; that of all other steps is 20.
+fn trace(plain: u32) -> impl Strategy<Value = Trace> {
+    rules().prop_flat_map(move |rules| {
         let count = rules.len();
-        let cost = prop_oneof![5 => 1..5_u64, 1 => 1..70_000_u64];
-        let member = (0..count, cost, prop::bool::weighted(0.2), prop::bool::weighted(0.1));
+        let cost = || prop_oneof![5 => 1..5_u64, 1 => 1..70_000_u64];
+        let member = (0..count, cost(), prop::bool::weighted(0.2), prop::bool::weighted(0.1));
         let group = proptest::collection::vec(member, 1..4).prop_map(|mut members| {
             // A limit stands in a group once.
             members.sort_by_key(|(rule, ..)| *rule);
             members.dedup_by_key(|(rule, ..)| *rule);
             members
         });
-        let times = prop_oneof![4 => 0..4_u64, 1 => 0..100_u64];
+        let times = || prop_oneof![4 => 0..4_u64, 1 => 0..100_u64];
+        let item = (0..count, cost(), prop::bool::weighted(0.1), times());
+        let items = proptest::collection::vec(item, 1..5).prop_map(|mut items| {
+            items.sort_by_key(|(rule, ..)| *rule);
+            items.dedup_by_key(|(rule, ..)| *rule);
+            let groups = items.into_iter();
+            groups.map(|(rule, cost, other, times)| (vec![(rule, cost, false, other)], times)).collect()
+        });
         let step = prop_oneof![
-            8 => proptest::collection::vec((group, times), 1..5).prop_map(Step::Check),
+            plain => items.prop_map(Step::Check),
+            8 => proptest::collection::vec((group, times()), 1..5).prop_map(Step::Check),
             4 => (0..400_u64).prop_map(Step::Wait),
             1 => (900..2_200_u64).prop_map(Step::Wait),
             3 => Just(Step::WaitForNext),
@@ -184,7 +248,7 @@ struct Charged {
 }
 
 #[expect(clippy::too_many_lines, reason = "one arm for each step of a trace")]
-async fn play(connection: &Connection, source: &str, trace: &Trace) -> Result<(), TestCaseError> {
+async fn play(connection: &Connection, scripts: &Scripts, trace: &Trace) -> Result<(), TestCaseError> {
     let keys: Vec<Bytes> =
         trace.rules.iter().map(|_| Bytes::from(format!("{{limits}}:{}", unique_name("rule")))).collect();
     let mut chosen = vec![0; trace.rules.len()];
@@ -254,12 +318,7 @@ async fn play(connection: &Connection, source: &str, trace: &Trace) -> Result<()
         };
         let expected = model(&mut states, &modelled, now);
         let nonce = Bytes::from(format!("call-{number}"));
-        let call = Command::new("EVAL").arg(source.to_owned()).arg(items.len());
-        let call =
-            call.args(items.iter().map(|item| &item.limit.key)).args(arguments(&items, &nonce, Some(now)));
-        let reply = connection.execute(call).await;
-        let reply = reply.map_err(|error| TestCaseError::fail(error.to_string()))?;
-        let Checked { now_us, answers } = checked(reply, items.len()).unwrap();
+        let Checked { now_us, answers } = scripts.call(connection, &items, &nonce, now).await?;
         prop_assert_eq!(now_us, now);
         for (at, ((item, mut expected), answer)) in items.iter().zip(expected).zip(answers).enumerate() {
             let mut answer = answer.expect("our own key");
@@ -320,183 +379,28 @@ async fn connect() -> Connection {
     Connection::connect(&ConnectionSettings::from_url(&url).unwrap()).await.unwrap()
 }
 
-/// Holds a script against the models on so many random traces.
-fn hold(source: &str, cases: u32, shrinks: u32) -> Result<(), String> {
+/// Holds scripts against the models on so many random traces.
+fn hold(scripts: &Scripts, plain: u32, cases: u32, shrinks: u32) -> Result<(), String> {
     let runtime = runtime();
     let connection = runtime.block_on(connect());
     let config = Config { failure_persistence: None, max_shrink_iters: shrinks, ..Config::with_cases(cases) };
-    let outcome =
-        TestRunner::new(config).run(&trace(), |trace| runtime.block_on(play(&connection, source, &trace)));
-    outcome.map_err(|error| error.to_string())
+    let outcome = TestRunner::new(config)
+        .run(&trace(plain), |trace| runtime.block_on(play(&connection, scripts, &trace)));
+    outcome.map_err(|error| error.to_string().chars().take(4_000).collect())
 }
 
 #[test]
 fn the_script_does_what_the_models_do() {
-    if let Err(error) = hold(&check_that_keeps(), CASES, 10_000) {
-        panic!("{}", error.chars().take(4_000).collect::<String>());
-    }
+    hold(&Scripts::check_alone(), 4, CASES, 10_000).unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// What is wrong, what stands there, what stands there instead.
-type Mutant = (&'static str, &'static str, &'static str);
-
-const MUTANTS: &[Mutant] = &[
-    (
-        "one more than the limit",
-        "return state.quota.a - state.total\n",
-        "return state.quota.a - state.total + 1\n",
-    ),
-    (
-        "a sub-window too few",
-        "local PARTS, MAX_ITEMS, QUOTA, ITEM, CHUNK = 60",
-        "local PARTS, MAX_ITEMS, QUOTA, ITEM, CHUNK = 59",
-    ),
-    (
-        "what left the ring goes on counting",
-        "total = total - unpack_bytes(COUNT[bytes], entries, first + 1)",
-        "total = total",
-    ),
-    ("a long pause forgets nothing", "first, total = #entries + 1, 0", "first = #entries + 1"),
-    (
-        "the clock steps back and makes older",
-        "char((byte(entries, at) - shift) % 256)",
-        "char(byte(entries, at))",
-    ),
-    (
-        "a charge in the same sub-window replaces the one before",
-        "amount = amount + unpack_bytes(count, entries, last + 1)",
-        "",
-    ),
-    ("a charge is not in the total", "state.total = state.total + amount\n", ""),
-    (
-        "another window forgets",
-        "entries, total, newest = reshaped(quota, old_bytes, old_width, newest, entries)",
-        "entries, total = '', 0",
-    ),
-    (
-        "moved to the beginning of where it was",
-        "floor(((number + 1) * width - 1) / quota.b)",
-        "floor(number * width / quota.b)",
-    ),
-    (
-        "moved into the future",
-        "min(floor(((number + 1) * width - 1) / quota.b), current)",
-        "floor(((number + 1) * width - 1) / quota.b)",
-    ),
-    (
-        "two sub-windows become one, the last",
-        "counts[#counts] = min(counts[#counts] + count, most)",
-        "counts[#counts] = count",
-    ),
-    (
-        "waiting for one too few",
-        "    missing = missing - unpack_bytes(count, entries, at + 1)\n    if missing <= 0",
-        "    missing = missing - unpack_bytes(count, entries, at + 1)\n    if missing <= 1",
-    ),
-    ("more given back than charged", "local back = min(charged, amount)", "local back = amount"),
-    ("given back and still in the total", "      state.total = state.total - back\n", ""),
-    ("a bucket that never leaks", "level = max(0, level - max(0, floor(now / us) - at) * drain)", ""),
-    (
-        "a clock that steps back fills the bucket",
-        "max(0, floor(now / us) - at) * drain",
-        "(floor(now / us) - at) * drain",
-    ),
-    ("another quota empties the bucket", "level = ceil(level / unit * quota.b)", "level = 0"),
-    ("a bucket above its brim", "state.level = min(level, capacity)", "state.level = level"),
-    (
-        "room is rounded up",
-        "return floor((state.capacity - state.level) / state.quota.b)",
-        "return ceil((state.capacity - state.level) / state.quota.b)",
-    ),
-    ("waiting is rounded down", "ceil(drops / state.quota.c)", "floor(drops / state.quota.c)"),
-    (
-        "drained and given back",
-        "local left = amount * unit - max(0, state.at - mark) * state.quota.c",
-        "local left = amount * unit",
-    ),
-    (
-        "the window before counts whole",
-        "state.previous * (window - state.elapsed)",
-        "state.previous * window",
-    ),
-    ("the window before is forgotten", "    state.previous = current\n", ""),
-    ("two windows later it still counts", "elseif number == was + 1 then", "else"),
-    (
-        "given back to the wrong window",
-        "mark == state.number - 1 and 'previous'",
-        "mark == state.number - 1 and 'current'",
-    ),
-    (
-        "a new window does not begin anew",
-        "if window ~= quota.b or state.number <= number then",
-        "if true then",
-    ),
-    (
-        "a fixed window gives back what is over",
-        "mark == state.number and min(state.count, amount) or 0",
-        "min(state.count, amount)",
-    ),
-    (
-        "the log counts what has left",
-        "local count = redis.pcall('ZCOUNT', key, '(' .. gone, '+inf')",
-        "local count = redis.pcall('ZCOUNT', key, '-inf', '+inf')",
-    ),
-    (
-        "the log counts one less than a window",
-        "'ZCOUNT', key, '(' .. gone, '+inf'",
-        "'ZCOUNT', key, gone, '+inf'",
-    ),
-    (
-        "members of two calls are one",
-        "members[#members + 1] = nonce .. ':' .. unit",
-        "members[#members + 1] = 'x:' .. unit",
-    ),
-    ("members of one call are one", "nonce .. ':' .. unit", "nonce"),
-    (
-        "the log gives back what has left",
-        "if score and tonumber(score) > tonumber(state.gone) then",
-        "if score then",
-    ),
-    (
-        "what comes after a step back is ranked last",
-        "at = rank <= past + state.added and now or kept_at(state, rank - state.added)",
-        "at = now",
-    ),
-    (
-        "a group is charged in part",
-        "local granted = asked[from].times\n",
-        "local granted = asked[from].times\n  to = from\n",
-    ),
-    ("a shadow is in the way", "if not item.shadow then", "if true then"),
-    ("a shadow is charged beyond its room", "mine = min(granted, item.fits)", "mine = granted"),
-    (
-        "what is refused is charged",
-        "if mine > 0 then\n          kind.charge",
-        "if true then\n          kind.charge",
-    ),
-    (
-        "another quota in the same call forgets what the first charged",
-        "state.dirty and quota.kind.save(state) or raw",
-        "raw",
-    ),
-    ("another quota in the same call writes only what it charged", "before and before.added or 0", "0"),
-    (
-        "what is gone under another quota of the call still counts",
-        "max(now - quota.b, before and before.gone_us or 0)",
-        "now - quota.b",
-    ),
-    (
-        "a look under another quota changes the quota",
-        "    return quota.kind.open(quota, state.dirty and quota.kind.save(state) or raw, key)",
-        "    local again = quota.kind.open(quota, state.dirty and quota.kind.save(state) or raw, key)\n    again.dirty = state.dirty\n    states[key] = again\n    return again",
-    ),
-    ("a second look at a key does not see the first", "    states[key] = state\n  end\n", "  end\n"),
-    (
-        "a key that stays for ever",
-        "'PX', 3600000 + max(1, ceil(kind.reset_after(state) / 1000))",
-        "'KEEPTTL'",
-    ),
-];
+#[test]
+fn the_quick_script_does_what_the_models_do() {
+    let scripts = Scripts::both();
+    hold(&scripts, 30, CASES, 10_000).unwrap_or_else(|error| panic!("{error}"));
+    let (taken, left) = (scripts.taken.into_inner(), scripts.left.into_inner());
+    assert!(taken > 3 * left && left > 0, "it took {taken} calls and left {left}");
+}
 
 /// The number of a sub-window is kept modulo 256: what is as many sub-windows older must not be taken for it.
 #[test]
@@ -511,11 +415,9 @@ fn an_old_mark_is_not_taken_for_one_of_256_sub_windows_later() {
             want,
         };
         let ask = async |want: Want, now: u64| {
-            let items = [item(want)];
-            let nonce = Bytes::from_static(b"n");
-            let call = Command::new("EVAL").arg(check_that_keeps()).arg(1_u64).key(&key);
-            let reply = connection.execute(call.args(arguments(&items, &nonce, Some(now)))).await.unwrap();
-            checked(reply, 1).unwrap().answers[0].unwrap()
+            let (items, nonce) = ([item(want)], Bytes::from_static(b"n"));
+            let scripts = Scripts::check_alone();
+            scripts.call(&connection, &items, &nonce, now).await.unwrap().answers[0].unwrap()
         };
         let grant = || Want::Grant { ask: Ask::one(2), follows: false, shadow: false };
         let old = ask(grant(), NOW).await;
@@ -529,19 +431,28 @@ fn an_old_mark_is_not_taken_for_one_of_256_sub_windows_later() {
 
 #[test]
 fn each_mistake_is_found() {
+    let right = Scripts::check_alone().check;
+    find(mutants::OF_CHECK, &right, 4, |wrong| Scripts { check: wrong, ..Scripts::check_alone() });
+}
+
+#[test]
+fn each_mistake_of_the_quick_script_is_found() {
+    let right = Scripts::both().grant.unwrap();
+    find(mutants::OF_GRANT, &right, 30, |wrong| Scripts { grant: Some(wrong), ..Scripts::check_alone() });
+}
+
+fn find(mutants: &[Mutant], source: &str, plain: u32, scripts: impl Fn(String) -> Scripts + Sync) {
     const WORKERS: usize = 4;
-    let (source, hidden) = (check_that_keeps(), Mutex::new(Vec::new()));
+    let hidden = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for worker in 0..WORKERS {
-            let (source, hidden) = (&source, &hidden);
+            let (hidden, scripts) = (&hidden, &scripts);
             scope.spawn(move || {
-                for (what, right, wrong) in MUTANTS.iter().skip(worker).step_by(WORKERS) {
-                    assert_eq!(
-                        source.matches(right).count(),
-                        1,
-                        "{what}: `{right}` does not stand there once"
-                    );
-                    if hold(&source.replace(right, wrong), MUTANT_CASES, 0).is_ok() {
+                for (what, right, wrong) in mutants.iter().skip(worker).step_by(WORKERS) {
+                    let found = source.matches(right).count();
+                    assert_eq!(found, 1, "{what}: `{right}` does not stand there once");
+                    let scripts = scripts(source.replace(right, wrong));
+                    if hold(&scripts, plain, MUTANT_CASES, 0).is_ok() {
                         hidden.lock().unwrap().push(*what);
                     }
                 }
