@@ -256,7 +256,8 @@ impl<T> Line<T> {
                     continue;
                 }
             }
-            let expected = entry.stored.filter(|stored| *stored > 0 && entry.doubt == Doubt::None);
+            // Also in doubt: an earlier call that comes late changes nothing of what the store has not lost.
+            let expected = entry.stored.filter(|stored| *stored > 0);
             lost |= expected.is_some_and(|expected| key.before != Some(expected));
             // Meanwhile some may have been let go, and some held without the store: then it is queued again.
             entry.held += count - fact.held;

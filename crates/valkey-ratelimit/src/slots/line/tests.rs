@@ -381,3 +381,35 @@ fn one_loss_makes_all_be_told() {
     assert_eq!(tell_all(false), 1 + KEYS, "a pulse, and what it found out");
     assert_eq!(tell_all(true), 1, "a pulse");
 }
+
+/// What a call says that comes late, it says with its old number: it cannot hide that all is lost.
+#[test]
+fn a_loss_is_found_out_while_an_earlier_call_may_still_come() {
+    const KEYS: usize = 100;
+    let mut line: Line<Got> = Line::default();
+    let now = Instant::now();
+    (0..KEYS).for_each(|number| line.hold(&key(number)));
+    while let Some(batch) = line.take(now) {
+        line.fail(batch, &Failed::Late(LEASE), true);
+        line.resting = false;
+        if line.entries.values().all(|entry| entry.doubt == Doubt::Open) {
+            break;
+        }
+    }
+    let mut tell_all = |knows: bool| {
+        let mut told = 0;
+        while let Some(batch) = line.take(now) {
+            told += batch.facts.len();
+            let before = |fact: &Fact| if knows { Some(fact.held) } else { None };
+            let keys =
+                batch.facts.iter().map(|fact| Key { code: Code::Done, others: 0, before: before(fact) });
+            let answer = Told { keys: keys.collect(), granted: Vec::new() };
+            line.settle(batch, &answer, now, LEASE);
+        }
+        line.pulse(now);
+        told
+    };
+    assert_eq!(tell_all(true), KEYS);
+    assert_eq!(tell_all(true), 1, "a pulse");
+    assert_eq!(tell_all(false), 1 + KEYS, "a pulse, and what it found out");
+}
