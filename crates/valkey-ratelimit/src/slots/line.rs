@@ -189,7 +189,11 @@ impl<T> Line<T> {
         while !self.resting && batch.facts.len() < most {
             let Some(key) = self.facts.pop_front() else { break };
             // It may have gone with a group already.
-            if self.entries.get(&key).is_some_and(|entry| entry.queued) {
+            let Some(entry) = self.entries.get(&key).filter(|entry| entry.queued) else { continue };
+            if entry.says_nothing(now) {
+                // Held and let go while the store was away: of many of them nothing is kept until it is back.
+                self.entries.remove(&key);
+            } else {
                 self.place(batch, &key, now);
             }
         }
@@ -366,11 +370,12 @@ impl Entry {
 
     /// Whether there is nothing to remember.
     fn is_over(&self, now: Instant) -> bool {
-        self.held == 0
-            && self.stored == Some(0)
-            && !self.queued
-            && self.to_tell.is_empty()
-            && !self.is_doubtful(now)
+        !self.queued && self.says_nothing(now)
+    }
+
+    /// Whether the store knows all there is to know. Not while a call is under way: that may change what it knows.
+    fn says_nothing(&self, now: Instant) -> bool {
+        self.held == 0 && self.stored == Some(0) && self.to_tell.is_empty() && !self.is_doubtful(now)
     }
 }
 

@@ -413,3 +413,23 @@ fn a_loss_is_found_out_while_an_earlier_call_may_still_come() {
     assert_eq!(tell_all(true), 1, "a pulse");
     assert_eq!(tell_all(false), 1 + KEYS, "a pulse, and what it found out");
 }
+
+/// An outage may last, and many may come and go meanwhile.
+#[test]
+fn who_came_and_went_without_the_store_is_forgotten() {
+    let mut line: Line<Got> = Line::default();
+    let now = Instant::now();
+    for number in 0..10_000 {
+        line.hold(&key(number));
+        line.let_go(&key(number), None);
+        if number % 100 == 99 {
+            line.pulse(now);
+            if let Some(batch) = line.take(now) {
+                line.fail(batch, &Failed::Late(LEASE), true);
+            }
+            assert!(line.entries.len() <= 100 && line.facts.len() <= 100, "{}", line.entries.len());
+        }
+    }
+    line.pulse(now);
+    assert!(line.take(now).is_none() && line.is_empty(), "there is nothing to tell of them");
+}
