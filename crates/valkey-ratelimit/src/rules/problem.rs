@@ -99,6 +99,9 @@ impl fmt::Display for RulesProblem {
     }
 }
 
+/// So many are told: a log line has an end.
+const TOLD: usize = 50;
+
 /// One problem on its own line, several in a list.
 struct Listed<'a>(&'a [RulesProblem]);
 
@@ -108,7 +111,11 @@ impl fmt::Display for Listed<'_> {
             return problem.fmt(f);
         }
         write!(f, "{} problems in the rules:", self.0.len())?;
-        self.0.iter().try_for_each(|problem| write!(f, "\n  - {problem}"))
+        self.0.iter().take(TOLD).try_for_each(|problem| write!(f, "\n  - {problem}"))?;
+        match self.0.len().saturating_sub(TOLD) {
+            0 => Ok(()),
+            more => write!(f, "\n  and {more} more"),
+        }
     }
 }
 

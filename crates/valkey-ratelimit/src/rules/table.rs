@@ -14,7 +14,8 @@ use crate::rule::RuleName;
 const RULES: &str = "rules";
 
 pub(super) fn read(file: Option<&str>, text: &str) -> Result<Rules, RulesError> {
-    let mut reader = Reader { file, text, rules: Rules::default(), problems: Vec::new() };
+    let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
+    let mut reader = Reader { file, ends, rules: Rules::default(), problems: Vec::new() };
     let (root, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let at = error.span().map_or(0, |span| span.start);
@@ -31,7 +32,8 @@ pub(super) fn read(file: Option<&str>, text: &str) -> Result<Rules, RulesError> 
 
 struct Reader<'a> {
     file: Option<&'a str>,
-    text: &'a str,
+    /// Where lines end.
+    ends: Vec<usize>,
     rules: Rules,
     problems: Vec<RulesProblem>,
 }
@@ -104,7 +106,7 @@ impl Reader<'_> {
 
     /// The line of a byte, from 1.
     fn line(&self, at: usize) -> usize {
-        self.text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1
+        self.ends.partition_point(|end| *end < at) + 1
     }
 }
 

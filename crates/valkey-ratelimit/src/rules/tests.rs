@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use proptest::prelude::*;
 
-use super::Rules;
+use super::{Rules, RulesError};
 use crate::algorithm::Algorithm;
 use crate::allow::AllowList;
 use crate::quota::Quota;
@@ -213,4 +213,18 @@ proptest! {
         let fields: Vec<String> = fields.iter().map(|(field, value)| format!("{field} = {value}")).collect();
         let _ = Rules::parse(&format!("[rules.a]\n{}", fields.join("\n")));
     }
+}
+
+/// Whoever writes rules by a program may get all of them wrong.
+#[test]
+fn very_many_mistakes_are_found_in_no_time_and_not_all_told() {
+    let text: String = (0..20_000).map(|number| format!("[rules.r{number}]\nquta = \"5/1m\"\n")).collect();
+    // It took a minute and more when each looked for its line from the beginning.
+    let begun = std::time::Instant::now();
+    let error = Rules::parse(&text).expect_err("all are wrong");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+    let told = error.to_string();
+    assert!(told.len() < 10_000 && told.ends_with("and 19950 more"), "{}", &told[told.len() - 100..]);
+    let RulesError::Invalid(problems) = error else { panic!("{told}") };
+    assert_eq!((problems.len(), problems[19_999].line()), (20_000, 40_000));
 }
