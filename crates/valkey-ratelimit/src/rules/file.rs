@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -66,7 +67,7 @@ impl RulesFile {
     /// As [`Rules::load`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, RulesError> {
         let path = path.into();
-        let text = read(&path)?;
+        let text = read_again(&path)?;
         let rules = Rules::of(&path, &text)?;
         tell(&rules);
         let looks = Mutex::new(Looks { seen: text, wrong: None, needed: Vec::new() });
@@ -171,13 +172,13 @@ impl Shared {
 
     /// The content if it is another than was seen, once it has stopped to change.
     fn settled(&self, seen: &str) -> Result<Option<String>, RulesError> {
-        let text = read(&self.path)?;
+        let text = read_again(&self.path)?;
         if text == seen {
             return Ok(None);
         }
         std::thread::sleep(SETTLES);
         // If somebody is still at it, the next look will tell.
-        Ok(Some(read(&self.path)?).filter(|again| *again == text))
+        Ok(Some(read_again(&self.path)?).filter(|again| *again == text))
     }
 
     fn acceptable(&self, text: &str, needed: &[String]) -> Result<Rules, RulesError> {
@@ -224,6 +225,19 @@ fn are_at_odds(before: &Rule, after: &Rule) -> bool {
 fn tell(rules: &Rules) {
     for warning in rules.warnings() {
         tracing::warn!("{warning}");
+    }
+}
+
+/// The text of a file that can be read as often as one likes: a pipe says a thing once, and whoever opens one waits for it, for
+/// ever.
+fn read_again(path: &Path) -> Result<String, RulesError> {
+    match path.metadata() {
+        Ok(found) if found.file_type().is_fifo() => {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe, and not a file");
+            Err(RulesError::Unreadable { path: path.to_owned(), source })
+        }
+        // Whatever else is wrong is said when it is opened.
+        _ => read(path),
     }
 }
 

@@ -151,3 +151,22 @@ async fn a_watched_file_is_followed_also_behind_a_link() {
     };
     tokio::time::timeout(Duration::from_secs(20), over).await.expect("nobody watches any more");
 }
+
+/// What opens it waits until somebody writes into it: the task that watches would never look again.
+#[test]
+fn a_pipe_is_refused_and_the_file_that_takes_its_place_is_read() {
+    let (bed, file) = Bed::new(GOOD);
+    let pipe = bed.folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("coreutils").success());
+    std::fs::rename(&pipe, bed.path()).expect("renamed");
+    let (told, heard) = std::sync::mpsc::channel();
+    let looking = file.clone();
+    std::thread::spawn(move || told.send(looking.reload().map_err(|error| error.to_string())));
+    let error = heard.recv_timeout(Duration::from_secs(10)).expect("an end").expect_err("a pipe");
+    assert!(error.contains("it is a pipe"), "{error}");
+    assert!(RulesFile::open(bed.path()).is_err());
+    std::fs::remove_file(bed.path()).expect("removed");
+    bed.write(BETTER);
+    assert!(file.reload().expect("mended"));
+    assert_eq!(limit(&file), Some(2));
+}
