@@ -92,6 +92,11 @@ fn what_is_wrong_is_told_with_its_place() {
         ("[gate]\nbackend = \"postfix\"", &[], "host:port"),
         ("[gate]\nipv6_prefix = 129", &[], "1 to 128"),
         ("[gate]\nlease = \"1s\"", &[], "from 3s to 1h"),
+        // These were taken, and ended the process, or its gate alone, by a panic.
+        ("[gate]\ncheck_timeout = \"18446744073709551615s\"", &[], "check_timeout"),
+        ("[gate]\nmax_local_connections = 4611686018427387904", &[], "at most 10000000"),
+        ("", &[("SMTP_GUARD_GATE_MAX_LOCAL_CONNECTIONS", "18446744073709551615")], "at most 10000000"),
+        ("[policy]\nrequest_timeout = \"18446744073709551615s\"", &[], "1day"),
         ("[gate]\ntrusted_proxies = [\"10.0.0.0/33\"]", &[], "expected an address or a network"),
         ("[gate]\non_unavailable = \"maybe\"", &[], "`allow`, `deny` or `local`"),
         ("[gate]\non_unavailable = \"local\"", &[], "go together"),

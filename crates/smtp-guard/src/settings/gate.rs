@@ -56,6 +56,11 @@ settings! {
     }
 }
 
+/// The longest that limits may take to answer.
+const LONGEST_CHECK: Duration = Duration::from_mins(1);
+/// The most connections of one process.
+const MOST_LOCAL: usize = 10_000_000;
+
 impl GateSettings {
     /// What becomes of a client when the limits cannot be asked.
     pub(crate) fn when_unavailable(&self) -> ratelimit::OnUnavailable {
@@ -87,6 +92,16 @@ impl Validate for GateSettings {
         );
         refuse(self.header_timeout.is_zero(), "header_timeout", "zero is no time to say anything in");
         refuse(self.check_timeout.is_zero(), "check_timeout", "zero is no time to answer in");
+        refuse(
+            self.check_timeout > LONGEST_CHECK,
+            "check_timeout",
+            "nobody waits for longer than 1m: a client that is greeted then is gone",
+        );
+        refuse(
+            self.max_local_connections.get() > MOST_LOCAL,
+            "max_local_connections",
+            "at most 10000000: no process has descriptors for more",
+        );
         refuse(
             self.lease < Duration::from_secs(3) || self.lease > Duration::from_hours(1),
             "lease",

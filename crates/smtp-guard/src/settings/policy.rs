@@ -64,7 +64,11 @@ impl Validate for PolicySettings {
             &["limits"],
             "at most 64 are asked at once, all networks of all limits together",
         );
-        refuse(self.request_timeout.is_zero(), &["request_timeout"], "zero is no time to say anything in");
+        refuse(
+            self.request_timeout.is_zero() || self.request_timeout > Duration::from_hours(24),
+            &["request_timeout"],
+            "zero is no time to say anything in, and nobody needs more than 1day",
+        );
         refuse(self.idle_timeout.is_zero(), &["idle_timeout"], "zero is no time to ask anything in");
         refuse(
             self.remember < Duration::from_secs(1) || self.remember > Duration::from_hours(24 * 7),
