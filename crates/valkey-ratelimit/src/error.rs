@@ -36,7 +36,7 @@ pub enum LimitError {
     },
     /// Somebody else keeps something else under the key.
     #[error(
-        "rule {rule}: key `{key}` holds something else: rename the rule, give it another prefix, or remove the key"
+        "rule {rule}: key `{key}` holds something else, or what another algorithm counted: rename the rule, give it another prefix, or remove the key"
     )]
     ForeignKey {
         /// The rule.

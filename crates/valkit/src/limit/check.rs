@@ -8,7 +8,8 @@ use super::{Whom, limiter, millis, rules::Origin};
 use crate::{context::Context, exit::Exit, failure::Failure, text};
 
 const EXAMPLES: &str = "\
-Asks as a program does that has the rule, and charges the same count. With several rules, all are charged or none. What \
+Asks as a program does that has the rule, and charges the same count. With several rules, all are charged or none: if one \
+refuses, all are denied, and those that had room have nothing in `retry after`. What \
 the rule says of outages is for programs that serve somebody: here the exit code is 5.
 
 Exit codes: 0 allowed, 6 denied, 5 server not reachable, 4 no such rule.
@@ -16,7 +17,7 @@ Exit codes: 0 allowed, 6 denied, 5 server not reachable, 4 no such rule.
 Examples:
   valkit limit check per-ip 192.0.2.7 --rules rules.toml
   valkit limit check per-ip,per-net 192.0.2.7 -o json
-  valkit limit check --quota 5/1h --name backup nightly && ./backup.sh";
+  valkit limit check --quota 5/1h --name backup nightly >/dev/null && ./backup.sh";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES, allow_missing_positional = true)]

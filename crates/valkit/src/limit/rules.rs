@@ -54,6 +54,12 @@ impl Origin {
     /// The rule of this name; without any, that of the command line.
     pub(super) fn rule(&self, name: Option<&str>, context: &Context) -> Result<Rule, Failure> {
         if let (Some(name), None) = (name, self.quota) {
+            if name.contains(',') {
+                return Err(Failure::usage(
+                    format!("{name}: one rule at a time"),
+                    "valkit limit check and top take several",
+                ));
+            }
             return find(&self.file(context)?, name);
         }
         // Without a name there is one rule, or a failure.

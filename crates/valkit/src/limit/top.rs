@@ -91,7 +91,9 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     rows.sort_by(|a, b| b.share.total_cmp(&a.share).then(b.retry_after_ms.cmp(&a.retry_after_ms)));
     rows.truncate(most as usize);
     context.output.list(&COLUMNS, &rows)?;
-    if subjects == 0 {
+    if rules.is_empty() {
+        context.hint("the file has no rules: each is a table [rules.NAME]");
+    } else if subjects == 0 {
         context.hint("nobody is counted under these rules; are the name and the prefix those of the keys?");
     } else if subjects > rows.len() {
         context.hint(&format!(
@@ -102,8 +104,8 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     }
     if foreign > 0 {
         context.hint(&format!(
-            "{} like a subject's, but with something else in it",
-            counted(foreign as u64, "key")
+            "{} under the names of these rules, with something else in them: counted by another algorithm, or not by a limit",
+            counted(foreign as u64, "more key")
         ));
     }
     if !complete {
