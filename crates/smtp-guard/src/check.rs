@@ -34,7 +34,11 @@ fn describe(settings: &GuardSettings) -> String {
         ));
     }
     if policy.listen.is_empty() {
-        lines.push("no policy service".to_owned());
+        let idle = match policy.limits.len() {
+            0 => "",
+            _ => ": policy.listen is empty, so nobody asks the limits of [policy.limits]",
+        };
+        lines.push(format!("no policy service{idle}"));
     } else {
         let names: Vec<&str> = policy.limits.keys().map(String::as_str).collect();
         lines.push(format!("policy service {}: {}", on(&policy.listen), names.join(", ")));

@@ -22,8 +22,8 @@ pub use self::http::HttpSettings;
 pub use self::identity::{IdentitySettings, LogFormat};
 pub use self::network::{InvalidNetwork, Network};
 pub use self::policy::{
-    AddressBits, Algorithm, Count, InvalidListen, LimitSettings, Listen, NetworkSettings, Outage, Per,
-    PolicySettings,
+    AddressBits, Algorithm, Count, InvalidListen, LimitSettings, Limits, Listen, NetworkSettings, Outage,
+    Per, PolicySettings,
 };
 pub use self::resources::ResourceSettings;
 

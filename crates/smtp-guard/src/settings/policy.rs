@@ -3,13 +3,12 @@
 mod limits;
 mod listen;
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use valkey_config::{Contradiction, CsvList, Validate, settings};
 
-pub use self::limits::{AddressBits, Algorithm, Count, LimitSettings, NetworkSettings, Outage, Per};
+pub use self::limits::{AddressBits, Algorithm, Count, LimitSettings, Limits, NetworkSettings, Outage, Per};
 pub use self::listen::{InvalidListen, Listen};
 
 settings! {
@@ -22,7 +21,7 @@ settings! {
         pub listen: CsvList<Listen>,
         /// The limits, each a table `[policy.limits.NAME]`. All that concern a request are charged or none.
         #[structured("table of limits")]
-        pub limits: BTreeMap<String, LimitSettings>,
+        pub limits: Limits,
         /// How long a connection may be idle. Postfix closes its own after 5 minutes; shorter only makes it connect again.
         #[env("POLICY_IDLE_TIMEOUT")]
         pub idle_timeout: Duration = Duration::from_mins(15),
@@ -75,7 +74,7 @@ impl Validate for PolicySettings {
             &["remember"],
             "from 1s to 7days",
         );
-        for (name, limit) in &self.limits {
+        for (name, limit) in self.limits.iter() {
             if let Err(reason) = limit.rule(name) {
                 refuse(true, &["limits"], &format!("[policy.limits.{name}]: {reason}"));
             }
@@ -133,6 +132,14 @@ mod tests {
             ("[policy.limits.a]\nquota = \"1/1s\"", &["per"]),
             ("[policy.limits.a]\nper = \"client\"\nquta = \"1/1s\"", &["quta", "quota"]),
             ("[policy.limits.a]\nper = \"client\"\nquota = \"1\"", &["limits.a", "100/1m"]),
+            // Each by its name, and all at once.
+            (
+                "[policy.limits.a]\nper = \"clinet\"\nquota = \"1/1s\"\n[policy.limits.b]\nper = \"client\"\nquota = 5",
+                &[
+                    "[policy.limits.a]: unknown variant `clinet`",
+                    "[policy.limits.b]: invalid type: integer `5`",
+                ],
+            ),
             ("[policy.limits.A]\nper = \"client\"\nquota = \"1/1s\"", &["a-z"]),
             ("[policy.limits.ip]\nper = \"client\"\nquota = \"1/1s\"", &["gate"]),
             ("[policy.limits.a]\nper = \"client\"\nquota = \"9/1s\"\nalgorithm = \"gcra\"", &["burst"]),

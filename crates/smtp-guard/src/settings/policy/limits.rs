@@ -1,11 +1,19 @@
 //! `[policy.limits.NAME]`: one limit of the policy service.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::num::NonZeroU32;
+use std::ops::Deref;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use valkey_ratelimit::{
     Algorithm as Counted, AllowList, Network, OnUnavailable, Quota, Rule, RuleName, Share,
 };
+
+/// All limits, by their names.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Limits(BTreeMap<String, LimitSettings>);
 
 /// One limit.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -132,6 +140,53 @@ pub enum Outage {
     Deny,
     /// Each node counts by itself, and lets its share pass.
     Local,
+}
+
+impl Deref for Limits {
+    type Target = BTreeMap<String, LimitSettings>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What is wrong is told of all limits, and of which.
+impl<'de> Deserialize<'de> for Limits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Tables;
+
+        impl<'de> Visitor<'de> for Tables {
+            type Value = Limits;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("tables, [policy.limits.NAME]")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut tables: A) -> Result<Limits, A::Error> {
+                let (mut limits, mut wrong) = (BTreeMap::new(), Vec::new());
+                while let Some(name) = tables.next_key::<String>()? {
+                    match tables.next_value::<LimitSettings>() {
+                        Ok(limit) => drop(limits.insert(name, limit)),
+                        Err(error) => {
+                            wrong.push(format!(
+                                "[policy.limits.{name}]: {}",
+                                error.to_string().trim_end().replace('\n', ", ")
+                            ));
+                        }
+                    }
+                }
+                if wrong.is_empty() { Ok(Limits(limits)) } else { Err(A::Error::custom(wrong.join("; "))) }
+            }
+        }
+
+        deserializer.deserialize_map(Tables)
+    }
 }
 
 impl AddressBits {
