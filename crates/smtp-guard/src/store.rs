@@ -120,7 +120,10 @@ impl Store {
             match answer {
                 Err(error) if failures == FAILURES && !is_away => {
                     is_away = true;
-                    warn!(%error, "limits cannot be asked: until they can, on_unavailable says what becomes of clients");
+                    warn!(
+                        reason = why(&error),
+                        "limits cannot be asked: until they can, on_unavailable says what becomes of clients"
+                    );
                 }
                 Ok(()) if is_away && is_healthy => {
                     is_away = false;
@@ -140,5 +143,15 @@ impl Store {
                 "the store does not know that the last connections have ended: they count until their lease ends"
             );
         }
+    }
+}
+
+/// Why the store could not be asked, for an operator: whoever asked, and what for, is not the point.
+pub(crate) fn why(error: &LimitError) -> String {
+    match error {
+        LimitError::Away { .. } => "it is known to be away".to_owned(),
+        LimitError::Late { deadline, .. } => format!("no answer within {} ms", deadline.as_millis()),
+        LimitError::Unavailable { source, .. } => source.to_string(),
+        other => other.to_string(),
     }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
+use tracing::field::display;
 use tracing::{info, warn};
 use valkey_ratelimit::{Decision, Demand, Denied, LimitError, Limiter, Source};
 
@@ -12,7 +13,7 @@ use crate::policy::bill::{Asker, Bill, Charge, Limit};
 use crate::policy::memory::Memory;
 use crate::policy::request::Request;
 use crate::settings::{Count, GuardSettings};
-use crate::store::Store;
+use crate::store::{Store, why};
 use crate::telemetry;
 
 /// How much longer than the limits an answer may take.
@@ -77,8 +78,8 @@ impl Desk {
             Asked::Decided(decisions) => decisions,
             Asked::Failed(LimitError::CostAboveLimit { rule, cost, limit }) => {
                 if let Some(unsaid) = self.troubles.may_say(Instant::now()) {
-                    let client = request.client;
-                    warn!(%rule, cost, limit, ?client, unsaid, "a message has more recipients than its limit ever admits");
+                    let client = request.client.map(display);
+                    warn!(%rule, cost, limit, client, unsaid, "a message has more recipients than its limit ever admits");
                 }
                 let over = bill.charges.iter().find(|charge| *charge.limit.rule.name() == rule);
                 return over.map_or(Answer::Unavailable, |charge| refusal(charge, request, None));
@@ -120,8 +121,8 @@ impl Desk {
         info!(
             rule = %charge.limit.rule.name(),
             subject = %charge.subject,
-            ?retry_after,
-            client = ?request.client,
+            retry_after = retry_after.map(|time| time.as_millis() as f64 / 1_000.0),
+            client = request.client.map(display),
             sender = ?request.sender,
             instance = ?request.instance,
             unsaid,
@@ -142,8 +143,11 @@ impl Desk {
             bill.charges.iter().for_each(|charge| telemetry::fallback(charge.limit.rule.name().as_str()));
         }
         if let Some(unsaid) = self.troubles.may_say(Instant::now()) {
-            let reason = error.map_or_else(|| "the store does not answer".to_owned(), LimitError::to_string);
-            warn!(%reason, answer = answer.as_str(), unsaid, "answered without the limits");
+            let reason = error.map_or_else(|| "it does not answer".to_owned(), why);
+            // Of several limits an error names the first, whatever that one says of outages.
+            let rule = bill.charges.iter().find(|charge| charge.denies()).or(bill.charges.first());
+            let rule = rule.map(|charge| display(charge.limit.rule.name()));
+            warn!(rule, %reason, answer = answer.as_str(), unsaid, "answered without the limits");
         }
         answer
     }
