@@ -25,11 +25,41 @@ use crate::exit::Exit;
 /// The variable that names the settings file; it is none of the settings.
 const CONFIG: &str = "SMTP_GUARD_CONFIG";
 
+/// What `--help` says beyond the options.
+const MORE: &str = "\
+Settings come from the file, then from variables that begin with SMTP_GUARD_, then from VALKEY_URL (or VALKEY_URL_FILE), \
+VALKEY_KEY_PREFIX and NODE_ID. The file's tables:
+  [resources]           the limits on connections, and where Valkey is: as existing nodes have them
+  [guard]               this node: its name, how it stops, what it logs
+  [gate]                where SMTP clients connect, and the mail server behind
+  [policy]              where Postfix asks; the limits are tables [policy.limits.NAME]
+  [http]                where /metrics, /healthz and /readyz are served
+  [connection]          how Valkey is reached: TLS, users, Sentinels, a cluster
+docs/configuration.md names every setting.
+
+A small one:
+  [resources]
+  valkey_url = \"valkey://127.0.0.1:6379\"
+  max_connections_per_ip = 50
+  max_requests_per_window = 100     # connections of one address in rate_limit_window (1m)
+  [gate]
+  listen = \"0.0.0.0:2525\"
+  backend = \"127.0.0.1:10025\"       # it has to expect the PROXY protocol, or backend_proxy = false
+  [http]
+  listen = \"127.0.0.1:8080\"
+
+Exit codes:
+  0 ended as wished, or all is well    3 ended by force, not all connections were over
+  1 failed                             5 Valkey cannot be reached (--check)
+  2 usage or settings                  6 Valkey refuses this user (--check)
+
+Without --check a node starts, and runs, while Valkey is away.";
+
 /// Shared limits in front of a mail server: a connection gate and a Postfix policy service.
 ///
 /// The first SIGTERM or SIGINT lets running connections end, the second ends at once.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version, about, after_long_help = MORE)]
 struct Cli {
     /// The settings file (TOML); without it, defaults and variables
     #[arg(long, value_name = "FILE", env = CONFIG)]
@@ -85,11 +115,19 @@ async fn serve(settings: GuardSettings) -> Result<Exit, (Exit, String)> {
     signals::listen(shutdown.clone())
         .map_err(|error| (Exit::Failed, format!("listening for signals: {error}")))?;
     let guard = Guard::bind(settings).await.map_err(|error| (Exit::of(&error), error.to_string()))?;
-    let (gate, policy, http) = (guard.gate_addresses(), guard.policy_addresses(), guard.http_address());
-    info!(node = %guard.node(), ?gate, ?policy, ?http, "listening");
+    let gate = listed(guard.gate_addresses());
+    let policy = listed(guard.policy_addresses());
+    let http = listed(guard.http_address());
+    info!(node = %guard.node(), gate, policy, http, "listening");
     guard.run(shutdown).await;
     info!("ended");
     Ok(Exit::Ok)
+}
+
+/// Addresses as they are written in the settings; nothing if there are none.
+fn listed(addresses: impl IntoIterator<Item = impl ToString>) -> Option<String> {
+    let addresses: Vec<String> = addresses.into_iter().map(|address| address.to_string()).collect();
+    (!addresses.is_empty()).then(|| addresses.join(", "))
 }
 
 /// Each connection that is passed on takes two descriptors: as many as there may be are asked for.
