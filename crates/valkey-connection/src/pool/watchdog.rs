@@ -14,6 +14,9 @@ use crate::telemetry;
 /// Between the first two tries to connect; doubled with each, up to the longest one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
+/// A failure that goes on is told again so often: logs must not be what an outage fills.
+const TOLD_AGAIN: Duration = Duration::from_mins(1);
+
 /// Keeps one slot filled with a link that answers, until the pool is closed.
 pub(super) async fn keep_filled(pool: Arc<Pool>, at: usize) {
     let closed = pool.closed.clone();
@@ -153,6 +156,7 @@ async fn observe(pool: &Pool, slot: &Slot, link: &Link, mut leads_to: LeadsTo) -
 async fn replace(pool: &Pool, slot: &Slot, cause: Cause) -> LeadsTo {
     let settings = pool.driver.settings();
     let mut pause = FIRST_PAUSE;
+    let mut told: Option<(ErrorKind, Instant)> = None;
     if cause != Cause::Missing {
         // After an outage many processes come back at the same time.
         sleep(pause.mul_f64(rand::random())).await;
@@ -178,7 +182,13 @@ async fn replace(pool: &Pool, slot: &Slot, cause: Cause) -> LeadsTo {
             Err(error) => {
                 telemetry::store_error(&error);
                 pool.stats.failed(&error);
-                tracing::warn!(%error, "connecting failed; trying again");
+                let now = Instant::now();
+                if told.is_none_or(|(kind, at)| kind != error.kind() || now - at >= TOLD_AGAIN) {
+                    tracing::warn!(%error, "connecting failed; trying again");
+                    told = Some((error.kind(), now));
+                } else {
+                    tracing::debug!(%error, "connecting failed; trying again");
+                }
                 // The server logs every refused login, and only a person can make the next one succeed.
                 let factor = if error.kind() == ErrorKind::Auth { 2 } else { 1 };
                 let longest = settings.longest_pause.saturating_mul(factor);
