@@ -247,7 +247,6 @@ struct Charged {
     amount: u64,
 }
 
-#[expect(clippy::too_many_lines, reason = "one arm for each step of a trace")]
 async fn play(connection: &Connection, scripts: &Scripts, trace: &Trace) -> Result<(), TestCaseError> {
     let keys: Vec<Bytes> =
         trace.rules.iter().map(|_| Bytes::from(format!("{{limits}}:{}", unique_name("rule")))).collect();
