@@ -104,8 +104,8 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     }
     if foreign > 0 {
         context.hint(&format!(
-            "{} under the names of these rules, with something else in them: counted by another algorithm, or not by a limit",
-            counted(foreign as u64, "more key")
+            "{} like a subject's, but with something else in it: counted by another algorithm, or not by a limit",
+            counted(foreign as u64, "key")
         ));
     }
     if !complete {
