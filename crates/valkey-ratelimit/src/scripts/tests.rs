@@ -401,6 +401,28 @@ fn the_quick_script_does_what_the_models_do() {
     assert!(taken > 3 * left && left > 0, "it took {taken} calls and left {left}");
 }
 
+/// The random traces change quotas, but never the burst alone.
+#[test]
+fn a_smaller_burst_is_a_smaller_bucket() {
+    let runtime = runtime();
+    runtime.block_on(async {
+        let (connection, scripts) = (connect().await, Scripts::both());
+        let (quota, key): (Quota, _) = ("5/1m".parse().unwrap(), Bytes::from(unique_name("rule")));
+        let mut states = States::new();
+        for (burst, times) in [(40, 30), (10, 1), (10, 0)] {
+            let terms = Arc::new(Terms::new(Algorithm::Gcra { burst }, quota));
+            if let Some((_, state)) = states.get_mut(&key) {
+                *state = state.under(terms.algorithm, quota, NOW);
+            }
+            let want = Want::Grant { ask: Ask::times(1, times), follows: false, shadow: false };
+            let items = [Item { limit: Limit { key: key.clone(), terms }, want }];
+            let found = scripts.call(&connection, &items, &Bytes::new(), NOW).await.unwrap();
+            assert_eq!(found.answers, [Some(model(&mut states, &items, NOW)[0])], "a burst of {burst}");
+        }
+        assert_eq!(scripts.taken.into_inner(), 3);
+    });
+}
+
 /// The number of a sub-window is kept modulo 256: what is as many sub-windows older must not be taken for it.
 #[test]
 fn an_old_mark_is_not_taken_for_one_of_256_sub_windows_later() {

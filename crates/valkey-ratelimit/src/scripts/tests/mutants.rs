@@ -165,7 +165,6 @@ pub(super) const OF_GRANT: &[Mutant] = &[
     ("a bucket that never leaks", "level = level - (tick - was_at) * c", ""),
     ("a clock that steps back fills the bucket", "if tick > was_at then", "if true then"),
     ("a bucket below its bottom", "level = level < 0 and 0 or level > capacity", "level = level > capacity"),
-    ("a bucket above its brim", "level > capacity and capacity or level", "level"),
     ("a bucket of another quota", "if #raw ~= 34 or sub(raw, 1, 19) ~= begin then", "if #raw ~= 34 then"),
     (
         "room is rounded up",
