@@ -110,13 +110,12 @@ impl Limiter {
         rule.validate()?;
         let now = Instant::now();
         let subject = &*rule.counted_as(subject, now);
-        let limit = rule.limit(subject);
-        let last = match self.memory.recall(&limit, cost, now) {
+        let last = match rule.sought(subject, |sought| self.memory.recall(sought, cost, now)) {
             Recalled::Refused(answer) => return refused(rule, subject, cost, &answer, Source::Memory),
             Recalled::Taken { lease, left } => return Ok(taken(rule, cost, lease, left)),
             Recalled::Unknown(last) => last,
         };
-        let held = rule.held(subject);
+        let (limit, held) = (rule.limit(subject), rule.held(subject));
         let lease = held.as_ref().zip(last).map_or(0, |(held, last)| last.next(held.most(), now));
         let wanted = Wanted { limit: limit.clone(), cost, held };
         match self.in_time(rule, self.combiner.ask(wanted, lease)).await {

@@ -7,12 +7,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quick_cache::sync::Cache;
+use foldhash::fast::RandomState;
+use quick_cache::UnitWeighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use crate::algorithm::Answer;
 use crate::lease::Lease;
 use crate::quota::Quota;
-use crate::scripts::Limit;
+use crate::scripts::{Limit, Sought};
 
 /// Limits that are remembered. Beyond them the one that was asked least is forgotten, and the store is asked.
 const MOST: usize = 100_000;
@@ -21,7 +23,7 @@ const MOST: usize = 100_000;
 const LONGEST: Duration = Duration::from_secs(5);
 
 pub(crate) struct Memory {
-    known: Cache<Limit, Known>,
+    known: Cache<Limit, Known, UnitWeighter, RandomState>,
 }
 
 #[derive(Clone)]
@@ -52,13 +54,15 @@ pub(crate) enum Recalled {
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { known: Cache::new(MOST) }
+        let lifecycle = DefaultLifecycle::default();
+        let known = Cache::with(MOST, MOST as u64, UnitWeighter, RandomState::default(), lifecycle);
+        Self { known }
     }
 }
 
 impl Memory {
     /// What is known of a request that costs so much. What is taken of a lease is taken.
-    pub(crate) fn recall(&self, limit: &Limit, cost: u64, now: Instant) -> Recalled {
+    pub(crate) fn recall(&self, limit: &Sought<'_>, cost: u64, now: Instant) -> Recalled {
         match self.known.get(limit) {
             Some(Known::Refused(denial)) => match denial.at(cost, now) {
                 Some(answer) => Recalled::Refused(answer),

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 
 pub use self::name::{InvalidRuleName, RuleName};
 use self::network::Bits;
@@ -23,13 +23,20 @@ use crate::decision::Decision;
 use crate::error::LimitError;
 use crate::lease::Held;
 use crate::quota::Quota;
-use crate::scripts::{Limit, Terms};
+use crate::scripts::{Limit, Sought, Terms};
 use crate::subject::Subject;
 use crate::telemetry::{self, Decided};
 use crate::unavailable::OnUnavailable;
 
 /// What the keys of all limits begin with, unless said otherwise.
 pub const PREFIX: &str = "valkit:limit:";
+
+/// What stands in a key after the rule's name: of the limit itself, and of what may be held of it. No name has the mark.
+const OWN: &str = ":";
+const HELD: &str = "+held:";
+
+/// Keys that are no longer are put together without an allocation when they are only looked for.
+const SHORT_KEY: usize = 192;
 
 /// More units of cost than a sorted set keeps small: from one more on the server needs three times the memory.
 const LOG_ADVISED: u64 = 128;
@@ -314,6 +321,19 @@ impl Rule {
         }
     }
 
+    /// [`limit`](Self::limit), only to look for it.
+    pub(crate) fn sought<T>(&self, subject: &Subject, then: impl FnOnce(&Sought<'_>) -> T) -> T {
+        let step = &self.0.steps[0];
+        let length = self.key_length(subject, OWN);
+        if length > SHORT_KEY || (step.bits != Bits::ALL && subject.address().is_some()) {
+            let Limit { key, terms } = self.limit(subject);
+            return then(&Sought { key: &key, terms: &terms });
+        }
+        let mut key = [0; SHORT_KEY];
+        self.put_key(subject, OWN, &mut &mut key[..]);
+        then(&Sought { key: &key[..length], terms: &step.terms })
+    }
+
     /// What its networks may have, from the narrowest; nothing for what is no address.
     pub(crate) fn networks(&self, subject: &Subject) -> impl Iterator<Item = (Subject, Limit)> {
         let steps = subject.address().map(|address| (address, &self.0.steps[1..]));
@@ -326,7 +346,7 @@ impl Rule {
         })
     }
 
-    /// What may be held of it in advance. The name has a mark that no rule's has.
+    /// What may be held of it in advance.
     pub(crate) fn held(&self, subject: &Subject) -> Option<Held> {
         let terms = self.0.held.as_ref()?;
         let step = &self.0.steps[0];
@@ -334,24 +354,33 @@ impl Rule {
             Some(address) if step.bits != Bits::ALL => &step.bits.subject(address),
             _ => subject,
         };
-        Some(Held { limit: Limit { key: self.key_of(subject, "+held:"), terms: Arc::clone(terms) } })
+        Some(Held { limit: Limit { key: self.key_of(subject, HELD), terms: Arc::clone(terms) } })
     }
 
     fn limit_of(&self, step: &Step, subject: &Subject) -> Limit {
-        Limit { key: self.key_of(subject, ":"), terms: Arc::clone(&step.terms) }
+        Limit { key: self.key_of(subject, OWN), terms: Arc::clone(&step.terms) }
     }
 
     fn key_of(&self, subject: &Subject, after_name: &str) -> Bytes {
+        let mut key = Vec::with_capacity(self.key_length(subject, after_name));
+        self.put_key(subject, after_name, &mut key);
+        Bytes::from(key)
+    }
+
+    fn key_length(&self, subject: &Subject, after_name: &str) -> usize {
         let Inner { name, prefix, algorithm, .. } = &*self.0;
-        let length = prefix.len() + 5 + name.as_str().len() + after_name.len() + subject.as_str().len();
-        let mut key = Vec::with_capacity(length);
-        key.extend_from_slice(prefix.as_bytes());
+        let tag = if *algorithm == Algorithm::SlidingLog { 0 } else { 5 };
+        prefix.len() + tag + name.as_str().len() + after_name.len() + subject.as_str().len()
+    }
+
+    fn put_key(&self, subject: &Subject, after_name: &str, to: &mut impl BufMut) {
+        let Inner { name, prefix, algorithm, .. } = &*self.0;
+        to.put_slice(prefix.as_bytes());
         if *algorithm != Algorithm::SlidingLog {
-            key.extend_from_slice(&[b'{', subject.tag()[0], subject.tag()[1], b'}', b':']);
+            to.put_slice(&[b'{', subject.tag()[0], subject.tag()[1], b'}', b':']);
         }
         for part in [name.as_str(), after_name, subject.as_str()] {
-            key.extend_from_slice(part.as_bytes());
+            to.put_slice(part.as_bytes());
         }
-        Bytes::from(key)
     }
 }

@@ -7,6 +7,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
+use quick_cache::Equivalent;
 use valkey_connection::{Arg, Error, Reply, Script, ScriptCall};
 
 use crate::algorithm::{Algorithm, Answer, Ask, Mark};
@@ -23,6 +24,12 @@ pub(crate) const MAX_ITEMS: usize = 64;
 pub(crate) struct Limit {
     pub(crate) key: Bytes,
     pub(crate) terms: Arc<Terms>,
+}
+
+/// A [`Limit`] to look for: whoever is found to be refused costs no allocation.
+pub(crate) struct Sought<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) terms: &'a Arc<Terms>,
 }
 
 /// How much in how long, counted how, and the same as the script takes it.
@@ -100,6 +107,19 @@ impl Eq for Terms {}
 impl Hash for Limit {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.key.hash(state);
+    }
+}
+
+// As that of the limit.
+impl Hash for Sought<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
+    }
+}
+
+impl Equivalent<Limit> for Sought<'_> {
+    fn equivalent(&self, limit: &Limit) -> bool {
+        self.key == limit.key && *self.terms == limit.terms
     }
 }
 
