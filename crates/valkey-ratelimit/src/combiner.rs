@@ -1,7 +1,8 @@
 //! Concurrent checks gathered into one call, without a timer.
 //!
 //! ```text
-//!  check --fewer than two calls under way--> a call of its own, at once
+//!  check --no call under way--> a call of its own, at once, by whoever checks
+//!  check --one under way--> another, at once
 //!  check --two under way--> waits in line --> the next call takes up to 32 keys; the same request to the same key
 //!                                             is one item of it, and who waits for it is served first come, first served
 //! ```
@@ -15,6 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use valkey_connection::{Connection, Mode};
 
@@ -70,16 +73,32 @@ pub(crate) struct Combiner {
     connection: Connection,
     memory: Arc<Memory>,
     /// One, or in a cluster one for each hash tag: the keys of a call have to be on one node.
-    lines: Mutex<HashMap<Bytes, Line>>,
+    lines: Mutex<Lines>,
     clustered: bool,
     nonces: Nonces,
 }
+
+type Lines = HashMap<Bytes, Line, RandomState>;
 
 #[derive(Default)]
 struct Line {
     calls: usize,
     order: VecDeque<Wanted>,
-    waiting: HashMap<Wanted, Vec<Waiting>>,
+    waiting: HashMap<Wanted, Vec<Waiting>, RandomState>,
+}
+
+/// How a request gets its answer.
+enum Place {
+    /// Nobody waits: by a call of its own.
+    Alone,
+    /// By a call with others; `begins`: which has to begin.
+    InLine { answered: oneshot::Receiver<Result<Got, Failed>>, begins: bool },
+}
+
+/// One of the calls of a line, made by who asks. When it ends, or is given up, those who came meanwhile are called for.
+struct OwnCall<'a> {
+    combiner: &'a Arc<Combiner>,
+    tag: Bytes,
 }
 
 /// Texts that are in no other call of any process.
@@ -101,26 +120,47 @@ impl Combiner {
     /// # Cancel safety
     /// A request that is no longer waited for may be charged all the same.
     pub(crate) async fn ask(self: &Arc<Self>, wanted: Wanted, lease: u64) -> Result<Got, Failed> {
-        let (answer, answered) = oneshot::channel();
         let tag = self.tag(&wanted.limit.key);
-        if self.stand_in_line(&tag, wanted, Waiting { answer, lease }) {
-            tokio::spawn(Arc::clone(self).call_until_empty(tag));
+        match self.stand_in_line(&tag, &wanted, lease) {
+            Place::Alone => self.ask_alone(wanted, OwnCall { combiner: self, tag }).await,
+            Place::InLine { answered, begins } => {
+                if begins {
+                    tokio::spawn(Arc::clone(self).call_until_empty(tag));
+                }
+                answered.await.unwrap_or_else(|_| Err(Failed::Answer("the call was given up".to_owned())))
+            }
         }
-        answered.await.unwrap_or_else(|_| Err(Failed::Answer("the call was given up".to_owned())))
     }
 
-    /// Whether a call may begin for it.
-    fn stand_in_line(&self, tag: &Bytes, wanted: Wanted, one: Waiting) -> bool {
+    async fn ask_alone(self: &Arc<Self>, wanted: Wanted, _own: OwnCall<'_>) -> Result<Got, Failed> {
+        let item = Item { limit: wanted.limit.clone(), want: granting(Ask::one(wanted.cost), false) };
+        let asked = Instant::now();
+        let (nonce, answers) = self.call(&[item]).await?;
+        let Some(answer) = answers.into_iter().next().flatten() else { return Ok(Got::Foreign) };
+        self.note(&wanted, &answer, None, &nonce, asked);
+        Ok(if answer.granted > 0 {
+            Got::Granted { answer, charge: Charge { nonce, mark: answer.mark } }
+        } else {
+            Got::Refused(answer)
+        })
+    }
+
+    fn stand_in_line(&self, tag: &Bytes, wanted: &Wanted, lease: u64) -> Place {
         let mut lines = self.lines();
         let line = lines.entry(tag.clone()).or_default();
-        let waiting = line.waiting.entry(wanted.clone()).or_default();
-        waiting.push(one);
-        if waiting.len() == 1 {
-            line.order.push_back(wanted);
-        }
-        let begins = line.calls < CALLS;
+        let (begins, first) = (line.calls < CALLS, line.calls == 0 && line.order.is_empty());
         line.calls += usize::from(begins);
-        begins
+        // Only one at a time: if nobody polls it, all others go on. And a lease has to arrive, whether or not somebody waits.
+        if first && lease == 0 {
+            return Place::Alone;
+        }
+        let (answer, answered) = oneshot::channel();
+        let waiting = line.waiting.entry(wanted.clone()).or_default();
+        waiting.push(Waiting { answer, lease });
+        if waiting.len() == 1 {
+            line.order.push_back(wanted.clone());
+        }
+        Place::InLine { answered, begins }
     }
 
     /// A call of its own.
@@ -179,10 +219,7 @@ impl Combiner {
         if !taken.is_empty() {
             return Some(taken);
         }
-        line.calls -= 1;
-        if line.calls == 0 {
-            lines.remove(tag);
-        }
+        leave(&mut lines, tag);
         None
     }
 
@@ -190,7 +227,9 @@ impl Combiner {
         if self.clustered { hash_tag(key) } else { Bytes::new() }
     }
 
-    async fn serve(self: &Arc<Self>, taken: Taken) {
+    async fn serve(self: &Arc<Self>, mut taken: Taken) {
+        // Those that are alike stand together: then the call is shorter.
+        taken.sort_by_key(|(wanted, _)| (Arc::as_ptr(&wanted.limit.terms).addr(), wanted.cost));
         let mut items = Vec::with_capacity(taken.len());
         for (wanted, waiting) in &taken {
             let ask = Ask::times(wanted.cost, waiting.len() as u64);
@@ -262,8 +301,33 @@ impl Combiner {
         }
     }
 
-    fn lines(&self) -> MutexGuard<'_, HashMap<Bytes, Line>> {
+    fn lines(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call less in a line.
+fn leave(lines: &mut Lines, tag: &Bytes) {
+    if let Some(line) = lines.get_mut(tag) {
+        line.calls -= 1;
+        if line.calls == 0 && line.order.is_empty() {
+            lines.remove(tag);
+        }
+    }
+}
+
+impl Drop for OwnCall<'_> {
+    fn drop(&mut self) {
+        let mut lines = self.combiner.lines();
+        let empty = lines.get(&self.tag).is_none_or(|line| line.order.is_empty());
+        match Handle::try_current() {
+            Ok(runtime) if !empty => {
+                drop(lines);
+                runtime.spawn(Arc::clone(self.combiner).call_until_empty(self.tag.clone()));
+            }
+            // Without a runtime nobody waits any more, either.
+            _ => leave(&mut lines, &self.tag),
+        }
     }
 }
 

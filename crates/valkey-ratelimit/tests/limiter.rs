@@ -1,6 +1,7 @@
 //! The limiter on a real server: exact with many who ask at once, all or nothing, and what is given back.
 #![allow(clippy::unwrap_used)]
 
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -73,6 +74,25 @@ async fn many_subjects_at_once_do_not_mix() {
         granted[subject as usize] += u32::from(allowed);
     }
     assert_eq!(granted, [7; 100]);
+}
+
+#[tokio::test]
+async fn a_check_that_is_given_up_or_never_polled_again_is_in_nobodys_way() {
+    let (limiter, rule) = (limiter().await, rule("1000/10day", Algorithm::SlidingWindow));
+    let (ada, bob) = (Subject::text("ada"), Subject::text("bob"));
+    for _ in 0..3 {
+        let mut begun = Box::pin(limiter.check(&rule, &ada, 1));
+        let polled = std::future::poll_fn(|context| Poll::Ready(begun.as_mut().poll(context))).await;
+        assert!(polled.is_pending());
+        // One after the other, and all at once.
+        for _ in 0..10 {
+            assert!(allowed(&limiter, &rule, &bob, 1).await);
+        }
+        let at_once = (0..100).map(|_| allowed(&limiter, &rule, &bob, 1));
+        assert!(futures::future::join_all(at_once).await.into_iter().all(|allowed| allowed));
+        drop(begun);
+    }
+    assert!(allowed(&limiter, &rule, &ada, 1).await);
 }
 
 #[tokio::test]
