@@ -89,6 +89,9 @@ impl Row {
             // What a call costs at least is the same with one key or many.
             let ways = ways.filter(|way| *way != Way::Nothing || place == Place::Many);
             rows.extend(ways.map(|way| Self { way, place, tasks }));
+            if place == Place::Hot {
+                rows.push(Self { way: Way::Leased, place, tasks });
+            }
             if tasks == 64 {
                 rows.push(Self { way: Way::Governor, place, tasks });
             }
@@ -111,9 +114,10 @@ impl Row {
         Self { way: Way::Plain, ..self }
     }
 
-    /// Whether it is decided in process.
+    /// Whether it is decided in process, or nearly always.
     pub(crate) fn is_local(self) -> bool {
-        self.way == Way::Governor || (self.place == Place::Denied && matches!(self.way, Way::Ours(_)))
+        matches!(self.way, Way::Governor | Way::Leased)
+            || (self.place == Place::Denied && matches!(self.way, Way::Ours(_)))
     }
 
     pub(crate) async fn measure(self, site: &Site, time: Duration) -> Result<Measured, Failure> {

@@ -17,6 +17,8 @@ pub(crate) enum Way {
     /// The usual sliding log, one call a check.
     Plain,
     Ours(Counting),
+    /// A sliding window of which a hundredth may be held in advance.
+    Leased,
     /// A limiter that no other process knows of.
     Governor,
 }
@@ -48,6 +50,7 @@ impl Way {
             Self::Nothing => "a script that does nothing",
             Self::Plain => "plain script",
             Self::Ours(counting) => counting.name(),
+            Self::Leased => "sliding_window, leases of 1 %",
             Self::Governor => "governor, in process",
         }
     }
@@ -70,6 +73,11 @@ impl Way {
             },
             Self::Ours(counting) => {
                 Asker::Ours { limiter: limiter.clone(), rule: counting.rule(prefix, quota)?, subjects }
+            }
+            Self::Leased => {
+                let share = "1%".parse().map_err(|error| Failure::Failed(format!("{error}")))?;
+                let rule = Counting::SlidingWindow.rule(prefix, quota)?.with_lease(share);
+                Asker::Ours { limiter: limiter.clone(), rule, subjects }
             }
             Self::Governor => {
                 let quota = governor_quota(quota)?;
