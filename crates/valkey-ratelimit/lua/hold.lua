@@ -102,6 +102,9 @@ local function read(hold)
       return -1
     end
     count, expiry, length = tonumber(count), tonumber(expiry), tonumber(length)
+    if count > MOST or expiry > 9007199254740991 or length > MOST then
+      return -1
+    end
     if fields[i] == field then
       if tonumber(said) >= number and hold.flag ~= 'l' then
         code = -3
