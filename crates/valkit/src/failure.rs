@@ -48,6 +48,9 @@ pub(crate) enum Failure {
     Durability(#[from] CheckError),
     #[error(transparent)]
     Send(#[from] SendError),
+    /// A limit was not asked: whatever the reason, it must not have the code of a refusal.
+    #[error(transparent)]
+    Unasked(Box<Failure>),
     /// The command line makes no sense in a way that its parser cannot see.
     #[error("{what}")]
     Usage { what: String, hint: String },
@@ -104,6 +107,10 @@ impl Failure {
                 _ => Exit::Failed,
             },
             Self::Partial(_) => Exit::Partial,
+            Self::Unasked(failure) => match failure.exit() {
+                Exit::Denied => Exit::Failed,
+                exit => exit,
+            },
             Self::Receive(error) => match error {
                 ReceiveError::Join { source, .. } => Exit::of(source.kind()),
                 ReceiveError::NoQueue | ReceiveError::Settings(_) => Exit::Usage,
@@ -129,6 +136,7 @@ impl Failure {
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::NoRule { hint, .. } | Self::Refused { hint, .. } | Self::Usage { hint, .. } => Some(hint.clone()),
+            Self::Unasked(failure) => failure.hint(),
             Self::NotFound(_) => {
                 Some("`valkit queue ls` lists them; an empty queue leaves no key behind".into())
             }

@@ -276,3 +276,34 @@ async fn what_can_never_be_allowed_is_a_mistake_and_no_refusal() {
     let log = ["check", "--quota", "10001/1h", "--algorithm", "sliding-log", "ada"];
     assert!(complaint(&mut bench.valkit(&log), 2).contains("is refused"));
 }
+
+/// A wrong password, or a user who may not: a script would take that for a limit that is reached.
+#[tokio::test]
+async fn a_user_whom_the_server_refuses_is_no_refusal_of_a_limit() {
+    let server = TestServer::builder().acl_user("app", "canary", "~other:* +@all").start().await.unwrap();
+    for (password, why) in [("wr0ng", "WRONGPASS"), ("canary", "NOPERM")] {
+        let mut command = valkit(&["check", "--quota", "5/1m", "nightly"]);
+        command.env("VALKEY_URL", format!("valkey://app:{password}@{}", server.address()));
+        let told = complaint(&mut command, 1);
+        assert!(told.contains(why) && !told.contains(password), "{told}");
+    }
+}
+
+/// A closed pipe at stdout ends other verbs with 0.
+#[tokio::test]
+async fn a_refusal_that_nobody_reads_is_one_all_the_same() {
+    let bench = Bench::new().await;
+    let rule = bench.rule("");
+    bench.told(0, &["check", &rule, "192.0.2.9", "--cost", "3"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let url = bench.server.url();
+    let status = std::process::Command::new(env!("CARGO_BIN_EXE_valkit"))
+        .args(["limit", "check", &rule, "192.0.2.9"])
+        .env("VALKEY_URL", url)
+        .env("VALKIT_RULES", bench.file())
+        .stdout(writer)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(6));
+}

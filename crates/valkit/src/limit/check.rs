@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde::Serialize;
-use valkey_ratelimit::{Allowed, Decision, Demand, Denied, OnUnavailable, Rule, Source};
+use valkey_ratelimit::{Allowed, Decision, Demand, Denied, OnUnavailable, Rule, Source, Subject};
 
 use super::{Whom, limiter, millis, rules::Origin};
 use crate::{context::Context, exit::Exit, failure::Failure, text};
@@ -12,7 +12,7 @@ Asks as a program does that has the rule, and charges the same count. With sever
 refuses, all are denied, and those that had room have nothing in `retry after`. What \
 the rule says of outages is for programs that serve somebody: here the exit code is 5.
 
-Exit codes: 0 allowed, 6 denied, 5 server not reachable, 4 no such rule.
+Exit codes: 0 allowed, 6 denied, 5 server not reachable, 4 no such rule, 1 all else, also a user whom the server refuses.
 
 Examples:
   valkit limit check per-ip 192.0.2.7 --rules rules.toml
@@ -54,28 +54,43 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     let strict = |rule: Rule| rule.with_on_unavailable(OnUnavailable::Deny);
     let rules: Vec<Rule> = origin.rules(rule.as_deref(), context)?.into_iter().map(strict).collect();
     let subject = whom.subject();
-    let limiter = limiter(context).await?;
-    let decisions = match &rules[..] {
-        [rule] => vec![limiter.check(rule, &subject, cost).await?],
-        rules => {
-            let demands: Vec<_> = rules.iter().map(|rule| Demand::new(rule, &subject).cost(cost)).collect();
-            limiter.check_all(&demands).await?
-        }
-    };
+    let decisions =
+        ask(&rules, &subject, cost, context).await.map_err(|failure| Failure::Unasked(failure.into()))?;
     let denied = decisions.iter().any(|decision| !decision.is_allowed());
     let told: Vec<Told> = rules
         .iter()
         .zip(decisions)
         .map(|(rule, decision)| Told::of(rule.name().as_str(), subject.as_str(), cost, decision))
         .collect();
-    match &told[..] {
-        [told] => context.output.object(told, || told.text(context))?,
+    let shown = match &told[..] {
+        [told] => context.output.object(told, || told.text(context)),
         told => {
             let all = || told.iter().map(|told| told.text(context)).collect::<Vec<_>>().join("\n");
-            context.output.object(&told, all)?;
+            context.output.object(&told, all)
         }
+    };
+    if denied {
+        // Also if nobody reads it: the code is what scripts go by.
+        return Ok(Exit::Denied);
     }
-    Ok(if denied { Exit::Denied } else { Exit::Ok })
+    shown?;
+    Ok(Exit::Ok)
+}
+
+async fn ask(
+    rules: &[Rule],
+    subject: &Subject,
+    cost: u64,
+    context: &Context,
+) -> Result<Vec<Decision>, Failure> {
+    let limiter = limiter(context).await?;
+    Ok(match rules {
+        [rule] => vec![limiter.check(rule, subject, cost).await?],
+        rules => {
+            let demands: Vec<_> = rules.iter().map(|rule| Demand::new(rule, subject).cost(cost)).collect();
+            limiter.check_all(&demands).await?
+        }
+    })
 }
 
 impl Told {
