@@ -122,7 +122,8 @@ impl Combiner {
     pub(crate) async fn ask(self: &Arc<Self>, wanted: Wanted, lease: u64) -> Result<Got, Failed> {
         let tag = self.tag(&wanted.limit.key);
         match self.stand_in_line(&tag, &wanted, lease) {
-            Place::Alone => self.ask_alone(wanted, OwnCall { combiner: self, tag }).await,
+            // On the heap: a call is large, and would make the future of each check so.
+            Place::Alone => Box::pin(self.ask_alone(wanted, OwnCall { combiner: self, tag })).await,
             Place::InLine { answered, begins } => {
                 if begins {
                     tokio::spawn(Arc::clone(self).call_until_empty(tag));
