@@ -29,7 +29,7 @@ use crate::store::Store;
 /// let running = tokio::spawn(guard.run(shutdown.clone()));
 /// tokio::signal::ctrl_c().await?;
 /// shutdown.drain();
-/// running.await?;
+/// running.await??;
 /// # Ok(())
 /// # }
 /// ```
@@ -66,6 +66,9 @@ pub enum GuardError {
     /// The store is there, and does not do what is asked of it.
     #[error("the store cannot be asked: {0}")]
     Probe(#[from] LimitError),
+    /// A part of it ended before its time. The rest was drained: half a node is no node.
+    #[error("a service ended by itself, which is a mistake of this program: {0}")]
+    Broken(String),
 }
 
 impl Guard {
@@ -129,9 +132,12 @@ impl Guard {
 
     /// Runs until it is told to end, and everything has ended.
     ///
+    /// # Errors
+    /// [`GuardError::Broken`]: a service did not run to its end.
+    ///
     /// # Cancel safety
     /// Dropped, it ends at once, and what it held counts until its lease ends.
-    pub async fn run(self, shutdown: Shutdown) {
+    pub async fn run(self, shutdown: Shutdown) -> Result<(), GuardError> {
         let Self { settings, store, gate, policy, http, node: _ } = self;
         let mut watched = JoinSet::new();
         if let Some(http) = http {
@@ -143,9 +149,41 @@ impl Guard {
             services.spawn(gate.run(shutdown.clone(), settings.identity.drain_timeout));
         }
         services.spawn(policy.run(shutdown.clone(), settings.identity.drain_timeout));
-        while services.join_next().await.is_some() {}
+        let ended = until_all_end(services, &shutdown).await;
         store.close().await;
         // Last: a node that drains is watched.
         watched.shutdown().await;
+        ended
+    }
+}
+
+/// Waits for all services; if one of them breaks, the others are told to end, too.
+async fn until_all_end(mut services: JoinSet<()>, shutdown: &Shutdown) -> Result<(), GuardError> {
+    let mut ended = Ok(());
+    while let Some(service) = services.join_next().await {
+        if let Err(broken) = service {
+            shutdown.drain();
+            ended = Err(GuardError::Broken(broken.to_string()));
+        }
+    }
+    ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_service_that_breaks_ends_the_node_and_is_told() {
+        let (shutdown, mut services) = (Shutdown::new(), JoinSet::new());
+        let others = shutdown.clone();
+        services.spawn(async move { others.draining().await });
+        services.spawn(async { panic!("a mistake") });
+        let error = until_all_end(services, &shutdown).await.expect_err("one broke");
+        assert!(matches!(error, GuardError::Broken(_)), "{error}");
+
+        let (shutdown, mut services) = (Shutdown::new(), JoinSet::new());
+        services.spawn(async {});
+        assert!(until_all_end(services, &shutdown).await.is_ok() && !shutdown.is_draining());
     }
 }

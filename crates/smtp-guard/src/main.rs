@@ -119,7 +119,7 @@ async fn serve(settings: GuardSettings) -> Result<Exit, (Exit, String)> {
     let policy = listed(guard.policy_addresses());
     let http = listed(guard.http_address());
     info!(node = %guard.node(), gate, policy, http, "listening");
-    guard.run(shutdown).await;
+    guard.run(shutdown).await.map_err(|error| (Exit::of(&error), error.to_string()))?;
     info!("ended");
     Ok(Exit::Ok)
 }

@@ -41,7 +41,8 @@ async fn a_node_that_drains_says_so_and_who_says_nothing_is_closed() {
     let guard = guard(&server.url(), "listen = []\n").await;
     let (http, policy) = (guard.http_address().unwrap(), guard.policy_addresses().remove(0));
     let shutdown = Shutdown::new();
-    let running = tokio::spawn(guard.run(shutdown.clone()));
+    let told = shutdown.clone();
+    let running = tokio::spawn(async move { guard.run(told).await.unwrap() });
     let begun = Instant::now();
     let mut silent = TcpStream::connect(http).await.unwrap();
     assert_eq!(silent.read(&mut [0; 9]).await.unwrap_or(0), 0);

@@ -17,7 +17,8 @@ async fn a_scrape_has_the_names_of_dashboards_and_no_address_of_anybody() {
     eventually("the store", async || guard.store().probe().await.ok()).await;
     let (http, policy) = (guard.http_address().unwrap(), guard.policy_addresses().remove(0));
     let shutdown = Shutdown::new();
-    let running = tokio::spawn(guard.run(shutdown.clone()));
+    let told = shutdown.clone();
+    let running = tokio::spawn(async move { guard.run(told).await.unwrap() });
 
     let before = request(http, "GET /metrics").await.1;
     assert!(before.contains("smtp_rate_limit_rejections_total{node_id=\"mx1\"} 0\n"), "{before}");

@@ -117,7 +117,8 @@ impl Cluster {
         let guard = Guard::bind(settings).await.unwrap();
         let (address, shutdown) = (guard.gate_addresses()[0], Shutdown::new());
         let store = guard.store().clone();
-        let running = tokio::spawn(guard.run(shutdown.clone()));
+        let told = shutdown.clone();
+        let running = tokio::spawn(async move { guard.run(told).await.unwrap() });
         if !gate.contains("check_timeout") {
             valkey_testkit::eventually("the store answers", async || store.limiter().map(drop)).await;
         }

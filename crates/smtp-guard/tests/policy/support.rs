@@ -38,7 +38,8 @@ impl Node {
     fn run(guard: Guard, prefix: &str) -> Self {
         let address = guard.policy_addresses().remove(0);
         let shutdown = Shutdown::new();
-        let running = tokio::spawn(guard.run(shutdown.clone()));
+        let told = shutdown.clone();
+        let running = tokio::spawn(async move { guard.run(told).await.unwrap() });
         Self { address, prefix: prefix.to_owned(), shutdown, running }
     }
 
