@@ -23,7 +23,7 @@
 -- Keeps - sliding_window and sliding_log: no stretch of time as long as the window holds more than the limit, by the clock
 --         of this server. gcra: none holds more than burst + limit. (src/algorithm has each as a model, with the reasons.)
 --       - a group is charged whole or not at all; a shadow is charged as far as it has room.
---       - what is refused writes nothing.
+--       - what is refused writes nothing, unless the clock stepped back: then what is there counts as of now.
 --       - only what still counts where it was charged is given back: what has left the window made room already.
 --       - every key that is written expires when it says nothing more.
 --       - a key of another type, or with other content, is left alone.
@@ -107,6 +107,7 @@ function ring.open(quota, raw)
     end
   elseif current < newest then
     -- The clock stepped back: nothing gets older by that.
+    state.ahead = true
     local parts, shift = {}, newest - current
     for at = 1, #entries, size do
       parts[#parts + 1] = char((byte(entries, at) - shift) % 256) .. sub(entries, at + 1, at + bytes)
@@ -202,6 +203,7 @@ function bucket.open(quota, raw)
   local unit, drain, us, level, at = unpack_bytes('<I6I6I6I8I7', raw, 2)
   -- What drained since was drained by the quota of then.
   level = max(0, level - max(0, floor(now / us) - at) * drain)
+  state.ahead = unit == quota.b and drain == quota.c and us == quota.d and tick < at
   if unit ~= quota.b then
     level = ceil(level / unit * quota.b)
   end
@@ -269,7 +271,7 @@ function counter.open(quota, raw)
     -- All of it counts as of now: not for longer than under the old window, nor for less than under the new one.
     state.current = min(previous + current, 4294967295)
   elseif number <= was then
-    state.previous, state.current = previous, current
+    state.previous, state.current, state.ahead = previous, current, number < was
   elseif number == was + 1 then
     state.previous = current
   end
@@ -345,6 +347,7 @@ function fixed.open(quota, raw)
   if window ~= quota.b or state.number <= number then
     state.count = count
   end
+  state.ahead = window == quota.b and state.number < number
   return state
 end
 
@@ -563,7 +566,8 @@ while from <= items do
           kind.charge(state, mine * item.cost)
         end
       end
-      if mine > 0 then
+      -- After a step back of the clock a refusal is written, too: what is there ages from now on.
+      if mine > 0 or state.ahead and item.times > 0 and not item.returned then
         if not states[item.key].dirty then
           touched[#touched + 1] = item.key
         end

@@ -55,9 +55,10 @@ while from <= items do
         end
         local was_at
         level, was_at = unpack_bytes('<I8I7', raw, 20)
-        if tick > was_at then
-          level = level - (tick - was_at) * c
+        if tick < was_at then
+          return ''
         end
+        level = level - (tick - was_at) * c
         level = level < 0 and 0 or level > capacity and capacity or level
       else
         missing[#missing + 1] = keys[i]

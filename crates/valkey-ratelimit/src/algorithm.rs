@@ -179,6 +179,18 @@ impl State {
         })
     }
 
+    /// Whether it counts as of a later time: the clock stepped back. A log has no time of its own.
+    #[cfg(test)]
+    pub(crate) fn is_ahead(&self, now_us: u64) -> bool {
+        match &self.0 {
+            Kind::Ring(ring) => ring.is_ahead(now_us),
+            Kind::Log(_) => false,
+            Kind::Bucket(bucket) => bucket.is_ahead(now_us),
+            Kind::Counter(counter) => counter.is_ahead(now_us),
+            Kind::Fixed(fixed) => fixed.is_ahead(now_us),
+        }
+    }
+
     /// The algorithm's letter and numbers, as scripts take them.
     pub(crate) fn terms(&self) -> (&'static str, [u64; 4]) {
         match &self.0 {

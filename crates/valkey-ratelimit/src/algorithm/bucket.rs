@@ -63,6 +63,11 @@ impl Bucket {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_ahead(&self, now: u64) -> bool {
+        self.at > self.ticks.instant(now)
+    }
+
     /// What has drained since the charge may have been the charge itself, so only what is beyond that comes back.
     pub(super) fn give_back(&mut self, now: u64, Mark(charged): Mark, amount: u64) -> u64 {
         self.leak(now);

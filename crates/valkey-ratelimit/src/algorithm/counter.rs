@@ -44,6 +44,11 @@ impl Counter {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_ahead(&self, now: u64) -> bool {
+        self.number > self.ticks.instant(now) / self.window
+    }
+
     pub(super) fn give_back(&mut self, now: u64, Mark(number): Mark, amount: u64) -> u64 {
         self.turn(now);
         let charged = match self.number.checked_sub(number) {

@@ -36,6 +36,11 @@ impl Fixed {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_ahead(&self, now: u64) -> bool {
+        self.number > now / self.window
+    }
+
     pub(super) fn give_back(&mut self, now: u64, Mark(number): Mark, amount: u64) -> u64 {
         self.turn(now);
         let back = if number == self.number { amount.min(self.count) } else { 0 };

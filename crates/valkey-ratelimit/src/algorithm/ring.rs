@@ -49,6 +49,11 @@ impl Ring {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_ahead(&self, now: u64) -> bool {
+        self.newest > now / self.width
+    }
+
     pub(super) fn give_back(&mut self, now: u64, Mark(number): Mark, amount: u64) -> u64 {
         self.turn(now);
         let Some(age) = self.newest.checked_sub(number) else { return 0 };

@@ -195,9 +195,11 @@ fn model(states: &mut States, items: &[Item], now: u64) -> Vec<Answer> {
         let granted = firm.min().unwrap_or(times);
         for ((item, (ask, ..)), fits) in grants().zip(fits) {
             let mut state = found(states, item, now);
+            let ahead = state.is_ahead(now) && ask.times > 0;
             let answer = state.ask(now, Ask { times: granted.min(fits), ..ask });
-            // What is refused, or only looked at, leaves everything as it was.
-            if answer.granted > 0 {
+            // What is refused, or only looked at, leaves everything as it was; after a step back of the clock what is refused
+            // is noted, for it ages from then on.
+            if answer.granted > 0 || ahead {
                 states.insert(item.limit.key.clone(), (item.limit.terms.quota, state));
             }
             answers.push(answer);
@@ -447,6 +449,38 @@ fn an_old_mark_is_not_taken_for_one_of_256_sub_windows_later() {
         let charge = Charge { nonce: Bytes::from_static(b"n"), mark: old.mark };
         let back = ask(Want::GiveBack { charge, amount: 2 }, later).await;
         assert_eq!((back.granted, back.remaining), (0, 3));
+    });
+}
+
+/// Who is at the limit when the clock steps back waits for a window, not until the clock has caught up.
+#[test]
+fn a_clock_that_steps_back_by_an_hour_locks_nobody_out_for_an_hour() {
+    let runtime = runtime();
+    runtime.block_on(async {
+        let connection = connect().await;
+        let quota: Quota = "5/1m".parse().unwrap();
+        let (back, window) = (NOW - 3_600_000_000, 61_000_000);
+        for algorithm in [
+            Algorithm::SlidingWindow,
+            Algorithm::Gcra { burst: 5 },
+            Algorithm::SlidingCounter,
+            Algorithm::FixedWindow,
+        ] {
+            let key = Bytes::from(unique_name("rule"));
+            let limit = Limit { key, terms: Arc::new(Terms::new(algorithm, quota)) };
+            let granted = async |times: u64, now: u64| {
+                let want = Want::Grant { ask: Ask::times(1, times), follows: false, shadow: false };
+                let items = [Item { limit: limit.clone(), want }];
+                let scripts = Scripts::both();
+                let checked =
+                    scripts.call(&connection, &items, &Bytes::from_static(b"n"), now).await.unwrap();
+                checked.answers[0].unwrap().granted
+            };
+            assert_eq!(granted(9, NOW).await, 5, "{algorithm:?}");
+            assert_eq!(granted(1, back).await, 0, "{algorithm:?}: nothing is forgotten");
+            // A counter needs a second window until none of it is left.
+            assert!(granted(1, back + 2 * window).await > 0, "{algorithm:?}: it aged from there");
+        }
     });
 }
 

@@ -130,6 +130,11 @@ pub(super) const OF_CHECK: &[Mutant] = &[
         "local granted = asked[from].times\n",
         "local granted = asked[from].times\n  to = from\n",
     ),
+    (
+        "after a step back of the clock a refusal is not written",
+        "if mine > 0 or state.ahead and item.times > 0 and not item.returned then",
+        "if mine > 0 then",
+    ),
     ("a shadow is in the way", "if not item.shadow then", "if true then"),
     ("a shadow is charged beyond its room", "mine = min(granted, item.fits)", "mine = granted"),
     (
@@ -163,7 +168,7 @@ pub(super) const OF_CHECK: &[Mutant] = &[
 
 pub(super) const OF_GRANT: &[Mutant] = &[
     ("a bucket that never leaks", "level = level - (tick - was_at) * c", ""),
-    ("a clock that steps back fills the bucket", "if tick > was_at then", "if true then"),
+    ("a clock that steps back fills the bucket", "if tick < was_at then", "if false then"),
     ("a bucket below its bottom", "level = level < 0 and 0 or level > capacity", "level = level > capacity"),
     ("a bucket of another quota", "if #raw ~= 34 or sub(raw, 1, 19) ~= begin then", "if #raw ~= 34 then"),
     (
