@@ -55,8 +55,8 @@ impl Running {
         let address = loop {
             line.clear();
             assert!(log.read_line(&mut line).unwrap() > 0, "it ended");
-            if let Some((_, rest)) = line.split_once("\"gate\":\"[") {
-                break rest.split(']').next().unwrap().parse().unwrap();
+            if let Some((_, rest)) = line.split_once("\"gate\":\"") {
+                break rest.split('"').next().unwrap().parse().unwrap();
             }
         };
         // Nobody reads it, and nobody must wait for that.
