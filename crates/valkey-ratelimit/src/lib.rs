@@ -38,6 +38,7 @@
 
 mod algorithm;
 mod allow;
+mod asking;
 mod combiner;
 mod decision;
 mod error;

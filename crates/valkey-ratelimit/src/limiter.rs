@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 use valkey_connection::{Command, Connection};
 
 use crate::algorithm::{Answer, Ask};
+use crate::asking::Asking;
 use crate::combiner::{Combiner, Got, Wanted};
 use crate::decision::{Allowed, Charges, Decision, Denied, Source, Standing, Ticket};
 use crate::error::{Failed, LimitError};
 use crate::fallback::Fallback;
 use crate::lease::Lease;
 use crate::memory::{Memory, Recalled};
-use crate::outage::{Health, Machine, Outcome, Route, Turn};
-use crate::rule::Rule;
+use crate::outage::{Health, Machine, Route};
+use crate::rule::{Rule, RuleName};
 use crate::scripts::{Charge, Item, Limit, Want};
 use crate::several::{Demand, Step, in_nobodys_way};
 use crate::subject::Subject;
@@ -241,51 +242,21 @@ impl Limiter {
     /// Asks the store, unless it is away, and for no longer than the deadline.
     async fn in_time_of<T>(
         &self,
-        rule: &crate::rule::RuleName,
+        rule: &RuleName,
         call: impl Future<Output = Result<T, Failed>>,
     ) -> Result<T, LimitError> {
         let begun = Instant::now();
         let route = self.outage().route(begun, rand::random());
         let Route::Store(turn) = route else { return Err(LimitError::Away { rule: rule.clone() }) };
-        // Whoever drops this future tells nothing of the store, but frees the place of a probe.
-        let turn = Pending { outage: &self.outage, turn: Some(turn) };
+        let asking = Asking::new(&self.outage, Some(turn));
         let answer =
             tokio::time::timeout(self.deadline, call).await.unwrap_or(Err(Failed::Late(self.deadline)));
-        turn.settle(&answer, begun.elapsed());
+        asking.settle(&answer, begun.elapsed());
         answer.map_err(|failed| LimitError::of(rule, failed))
     }
 
     fn outage(&self) -> MutexGuard<'_, Machine> {
-        lock(&self.outage)
-    }
-}
-
-fn lock(outage: &Mutex<Machine>) -> MutexGuard<'_, Machine> {
-    outage.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A question that is under way.
-struct Pending<'a> {
-    outage: &'a Mutex<Machine>,
-    turn: Option<Turn>,
-}
-
-impl Pending<'_> {
-    fn settle<T>(mut self, answer: &Result<T, Failed>, took: Duration) {
-        let Some(turn) = self.turn.take() else { return };
-        let outcome = match answer {
-            Err(failed) if failed.is_of_the_store() => Outcome::Failed,
-            _ => Outcome::Answered { took },
-        };
-        lock(self.outage).settle(&turn, outcome, Instant::now(), rand::random());
-    }
-}
-
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        if let Some(turn) = self.turn.take() {
-            lock(self.outage).give_up(&turn);
-        }
+        self.outage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -14,9 +14,10 @@ use valkey_connection::{Connection, Mode};
 use super::line::{Batch, Dealt, Got, Line, Member, Waiting};
 use super::scripts::{self, Caller, Code, Fact, How, Told};
 use super::{Permit, SlotSettings};
+use crate::asking::Asking;
 use crate::combiner::hash_tag;
 use crate::error::Failed;
-use crate::outage::{Health, Machine, Outcome, Route, Turn};
+use crate::outage::{Health, Machine, Route};
 
 /// So often it is made sure that the store still knows, and what could not be told is told.
 const PULSE: Duration = Duration::from_millis(250);
@@ -42,12 +43,6 @@ pub(super) struct Keeper {
     outage: Mutex<Machine>,
     /// There from the first slot on.
     runtime: OnceLock<Handle>,
-}
-
-/// A question that is under way. Whoever drops it tells nothing of the store, but frees the place of a probe.
-struct Asking<'a> {
-    outage: &'a Mutex<Machine>,
-    turn: Option<Turn>,
 }
 
 impl Keeper {
@@ -95,7 +90,7 @@ impl Keeper {
         let begun = Instant::now();
         // All of a process travel in one call: there is no rush to be spared when the store is back.
         let Route::Store(turn) = lock(&self.outage).route(begun, 0.0) else { return None };
-        let asking = Asking { outage: &self.outage, turn: Some(turn) };
+        let asking = Asking::new(&self.outage, Some(turn));
         let deadline = self.settings.deadline;
         let answer = tokio::time::timeout(deadline, self.acquire_parts(members)).await;
         let answer = answer.unwrap_or(Err(Failed::Late(deadline)));
@@ -250,7 +245,7 @@ impl Keeper {
         } else {
             None
         };
-        let asking = Asking { outage: &self.outage, turn };
+        let asking = Asking::new(&self.outage, turn);
         let answer = self.call(&batch.facts, &batch.groups).await;
         asking.settle(&answer, begun.elapsed());
         let dealt = {
@@ -330,23 +325,4 @@ fn gone() -> Failed {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Asking<'_> {
-    fn settle<T>(mut self, answer: &Result<T, Failed>, took: Duration) {
-        let Some(turn) = self.turn.take() else { return };
-        let outcome = match answer {
-            Err(failed) if failed.is_of_the_store() => Outcome::Failed,
-            _ => Outcome::Answered { took },
-        };
-        lock(self.outage).settle(&turn, outcome, Instant::now(), rand::random());
-    }
-}
-
-impl Drop for Asking<'_> {
-    fn drop(&mut self) {
-        if let Some(turn) = self.turn.take() {
-            lock(self.outage).give_up(&turn);
-        }
-    }
 }
