@@ -94,22 +94,6 @@ impl Fleet for Compose {
         "containers"
     }
 
-    fn balancer(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, 25250))
-    }
-
-    fn balancer_page(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, 8404))
-    }
-
-    fn node(&self, node: usize) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, 2525 + node as u16))
-    }
-
-    fn metrics(&self, node: usize) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, 8080 + node as u16))
-    }
-
     fn gate(&self, node: usize) -> SocketAddr {
         self.inner(node, 2525)
     }

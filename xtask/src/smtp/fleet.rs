@@ -1,6 +1,6 @@
 //! Three nodes with a balancer in front and one Valkey, wherever they run.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -14,22 +14,30 @@ pub(crate) const NODES: usize = 3;
 /// How long anything may take to come up.
 const START_LIMIT: Duration = Duration::from_mins(1);
 
-/// The nodes; dropped, all of it is gone.
+/// The nodes; dropped, all of it is gone. People reach them at the same ports, whatever they run on.
 pub(crate) trait Fleet {
     /// What it runs on, for people.
     fn name(&self) -> &'static str;
 
     /// Where clients reach the balancer.
-    fn balancer(&self) -> SocketAddr;
+    fn balancer(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, 25250))
+    }
 
     /// Where the balancer tells the state of its servers.
-    fn balancer_page(&self) -> SocketAddr;
+    fn balancer_page(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, 8404))
+    }
 
     /// Where clients reach the gate of a node.
-    fn node(&self, node: usize) -> SocketAddr;
+    fn node(&self, node: usize) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, 2525 + node as u16))
+    }
 
     /// Where a node tells its metrics.
-    fn metrics(&self, node: usize) -> SocketAddr;
+    fn metrics(&self, node: usize) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, 8080 + node as u16))
+    }
 
     /// Where the load generator reaches the gate of a node, with nothing in between.
     fn gate(&self, node: usize) -> SocketAddr;
