@@ -20,6 +20,13 @@ pub(crate) enum FileSource {
     Text { name: String, text: String },
 }
 
+/// A table that must not be there, and why.
+#[derive(Clone)]
+pub(crate) struct Refused {
+    pub(crate) name: String,
+    pub(crate) why: String,
+}
+
 /// A TOML text with the name that errors give it.
 pub(crate) struct Document {
     pub(crate) name: String,
@@ -48,9 +55,24 @@ impl FileSource {
 const LARGEST_FILE: u64 = 16;
 
 fn read_text(path: &Path) -> io::Result<String> {
+    if is_pipe(path) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe, and not a file"));
+    }
     // What reading a file as text says of such bytes.
     let no_text = |_| io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8");
     String::from_utf8(bounded::read(path, LARGEST_FILE)?).map_err(no_text)
+}
+
+/// Whoever opens a pipe waits until somebody writes into it, for ever.
+#[cfg(unix)]
+fn is_pipe(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    path.metadata().is_ok_and(|found| found.file_type().is_fifo())
+}
+
+#[cfg(not(unix))]
+const fn is_pipe(_: &Path) -> bool {
+    false
 }
 
 impl Document {
@@ -58,6 +80,7 @@ impl Document {
     pub(crate) fn entries(
         &self,
         sections: &[Section],
+        refused: &[Refused],
         problems: &mut Vec<Problem>,
         notices: &mut Vec<Notice>,
     ) -> Vec<Entry<'_>> {
@@ -85,6 +108,7 @@ impl Document {
                 )),
             }
         }
+        problems.extend(refused.iter().filter_map(|section| self.refusal(root.get_ref(), section)));
         self.unknown_sections(root.get_ref(), &names, notices);
         entries
     }
@@ -116,6 +140,20 @@ impl Document {
                 },
             })
             .collect()
+    }
+
+    /// What is said if a table stands there that must not.
+    fn refusal(&self, root: &DeTable<'_>, Refused { name, why }: &Refused) -> Option<Problem> {
+        let (key, value) = root.iter().find(|(key, _)| key.get_ref() == name)?;
+        // The first table in it is where people look.
+        let inner = match value.get_ref() {
+            DeValue::Table(tables) => tables.iter().map(|(key, _)| key).min_by_key(|key| key.span().start),
+            _ => None,
+        };
+        let table = inner.map_or_else(|| name.clone(), |inner| format!("{name}.{}", inner.get_ref()));
+        let at = inner.unwrap_or(key).span().start;
+        let place = format!("{}:{}: {table}", self.name, self.line(at));
+        Some(Problem::new(ProblemKind::Unknown, place, why))
     }
 
     /// Tables of others are their business, unless the name looks like a slip of one of ours.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::entry::{Entry, Value};
 use crate::field::Spelling;
-use crate::file::FileSource;
+use crate::file::{FileSource, Refused};
 use crate::load::Reader;
 use crate::{ConfigError, Contradiction, Loaded, Origin, Section, SettingsSet, variables};
 
@@ -39,6 +39,7 @@ pub struct Sources {
     prefix: String,
     except: Vec<String>,
     files: Vec<FileSource>,
+    refused: Vec<Refused>,
     vars: Vec<(OsString, OsString)>,
     explicit: Vec<Explicit>,
 }
@@ -86,6 +87,14 @@ impl Sources {
     #[must_use]
     pub fn toml_text(mut self, name: impl Into<String>, text: impl Into<String>) -> Self {
         self.files.push(FileSource::Text { name: name.into(), text: text.into() });
+        self
+    }
+
+    /// Refuses a top-level table in all files, and says why. Other tables that nobody reads belong to somebody else, and are left
+    /// alone.
+    #[must_use]
+    pub fn refuse_table(mut self, name: impl Into<String>, why: impl Into<String>) -> Self {
+        self.refused.push(Refused { name: name.into(), why: why.into() });
         self
     }
 
@@ -160,7 +169,7 @@ impl Sources {
         }
         let mut layers: Vec<Vec<Entry<'_>>> = documents
             .iter()
-            .map(|document| document.entries(&sections, &mut problems, &mut notices))
+            .map(|document| document.entries(&sections, &self.refused, &mut problems, &mut notices))
             .collect();
         layers.push(variables::entries(&self.vars, &self.prefix, &self.except, &mut problems));
         layers.push(self.explicit.iter().map(|explicit| explicit.entry(&sections)).collect());

@@ -6,7 +6,8 @@
 --       then for items that are alike, at most 64 items in all:
 --         the quota as check.lua takes it, five arguments; of G (gcra) or R (sliding_window)
 --         what one request costs, at least 1
---         how many items these are, and for each of them how many requests; 0 = only look
+--         how many items these are, and for each of them how many requests; 0 = only look; or, less than 0, how many items
+--         these are, if each is one request: most are, and a number for each is a tenth of the call
 -- Returns one string as check.lua does; or '': a key needs check.lua, since another quota or a later clock wrote it, or somebody
 --         else did. Nothing was done.
 -- Keeps - the answer, and what is stored, are those of check.lua.
@@ -37,15 +38,19 @@ local at, from = 2, 1
 while from <= items do
   local kind, a, b, c, d = arguments[at], tonumber(arguments[at + 1]), tonumber(arguments[at + 2]), tonumber(arguments[at + 3]), tonumber(arguments[at + 4])
   local cost, count = tonumber(arguments[at + 5]), tonumber(arguments[at + 6])
-  if not (a and b and c and d and cost and count) or cost < 1 or count < 1 then
+  if not (a and b and c and d and cost and count) or cost < 1 or count == 0 then
     return redis.error_reply('ERR grant: malformed call: quota of item ' .. from)
+  end
+  local once, numbers = count < 0, count
+  if once then
+    count, numbers = -count, 0
   end
   local to, times_at = from + count - 1, at + TERMS - from
   if kind == 'G' then
     local begin = 'G' .. pack('<I6I6I6', b, c, d)
     local capacity, tick, drops = a * b, floor(now / d), cost * b
     for i = from, to do
-      local raw, times, level = plain[i], tonumber(arguments[times_at + i]), 0
+      local raw, times, level = plain[i], once and 1 or tonumber(arguments[times_at + i]), 0
       if not times or times < 0 then
         return redis.error_reply('ERR grant: malformed call: item ' .. i)
       end
@@ -86,7 +91,7 @@ while from <= items do
     local current = floor(now / b)
     local number, newest_leaves = current % 256, (current + PARTS + 1) * b - now
     for i = from, to do
-      local raw, times, total = plain[i], tonumber(arguments[times_at + i]), 0
+      local raw, times, total = plain[i], once and 1 or tonumber(arguments[times_at + i]), 0
       if not times or times < 0 then
         return redis.error_reply('ERR grant: malformed call: item ' .. i)
       end
@@ -150,7 +155,7 @@ while from <= items do
   else
     return redis.error_reply('ERR grant: malformed call: quota of item ' .. from)
   end
-  at, from = at + TERMS + count, to + 1
+  at, from = at + TERMS + numbers, to + 1
 end
 if from ~= items + 1 or at ~= #arguments + 1 then
   return redis.error_reply('ERR grant: malformed call: expected a number for each key')

@@ -87,14 +87,16 @@ pub struct Ticket {
 /// Where a request was charged, the subject's own limit first.
 #[derive(Clone, Debug)]
 pub(crate) enum Charges {
-    Own(Vec<(Limit, Charge)>),
+    One((Limit, Charge)),
+    Several(Vec<(Limit, Charge)>),
     Leased(Arc<Lease>),
 }
 
 impl Charges {
     pub(crate) fn as_slice(&self) -> &[(Limit, Charge)] {
         match self {
-            Self::Own(charges) => charges,
+            Self::One(charge) => std::slice::from_ref(charge),
+            Self::Several(charges) => charges,
             Self::Leased(lease) => std::slice::from_ref(&lease.charged),
         }
     }

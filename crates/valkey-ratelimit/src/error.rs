@@ -26,6 +26,14 @@ pub enum LimitError {
     /// The rule itself cannot be kept.
     #[error(transparent)]
     Rule(#[from] InvalidRule),
+    /// The subject is empty: all who have no name would share one count.
+    #[error(
+        "rule {rule}: the subject is empty: count whoever has no name by something else, or leave the check out"
+    )]
+    NoSubject {
+        /// The rule.
+        rule: RuleName,
+    },
     /// Several limits that cannot be asked together.
     #[error("rule {rule} and those asked with it: at most {most}, and each of them once")]
     Demands {
@@ -66,6 +74,14 @@ pub enum LimitError {
         /// What the connection says.
         source: Error,
     },
+    /// The runtime of another caller made the call, and ended. Whether the request was charged is unknown.
+    #[error(
+        "rule {rule}: the runtime that asked for this check and others ended; it may have been charged, ask again"
+    )]
+    GivenUp {
+        /// The rule.
+        rule: RuleName,
+    },
     /// The answer is none of the script's.
     #[error("rule {rule}: the store's answer makes no sense: {reason}")]
     BadAnswer {
@@ -80,7 +96,10 @@ impl LimitError {
     /// Whether the store could not be asked: the request may be as good as any other, and would best be told to come again.
     /// All else is a mistake in what was asked.
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Away { .. } | Self::Late { .. } | Self::Unavailable { .. })
+        matches!(
+            self,
+            Self::Away { .. } | Self::Late { .. } | Self::Unavailable { .. } | Self::GivenUp { .. }
+        )
     }
 
     /// The class as a word for metrics and logs.
@@ -88,11 +107,13 @@ impl LimitError {
         match self {
             Self::CostAboveLimit { .. } => "cost_above_limit",
             Self::Rule(_) => "invalid_rule",
+            Self::NoSubject { .. } => "no_subject",
             Self::Demands { .. } => "demands",
             Self::ForeignKey { .. } => "foreign_key",
             Self::Away { .. } => "away",
             Self::Late { .. } => "late",
             Self::Unavailable { .. } => "unavailable",
+            Self::GivenUp { .. } => "given_up",
             Self::BadAnswer { .. } => "bad_answer",
         }
     }
@@ -102,6 +123,7 @@ impl LimitError {
         match error {
             Failed::Store(source) => Self::Unavailable { rule, source },
             Failed::Late(deadline) => Self::Late { rule, deadline },
+            Failed::GivenUp => Self::GivenUp { rule },
             Failed::Answer(reason) => Self::BadAnswer { rule, reason },
         }
     }
@@ -112,6 +134,7 @@ impl LimitError {
 pub(crate) enum Failed {
     Store(Error),
     Late(Duration),
+    GivenUp,
     Answer(String),
 }
 
@@ -128,7 +151,7 @@ impl Failed {
                 decides_nothing || error.is_store_failure()
             }
             Self::Late(_) => true,
-            Self::Answer(_) => false,
+            Self::GivenUp | Self::Answer(_) => false,
         }
     }
 }

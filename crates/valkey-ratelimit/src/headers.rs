@@ -147,7 +147,7 @@ impl<'a> Limit<'a> {
                 seconds: seconds(allowed.reset_after),
                 is_denied: false,
             }),
-            Decision::Denied(denied) if !denied.retry_after.is_zero() => Some(Self {
+            Decision::Denied(denied) if denied.refuses() => Some(Self {
                 policy: policies.find(|policy| policy.subject == denied.subject)?,
                 remaining: denied.remaining,
                 seconds: seconds(denied.retry_after),

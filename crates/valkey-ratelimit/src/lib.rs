@@ -45,6 +45,7 @@ mod error;
 mod fallback;
 #[cfg(feature = "headers")]
 mod headers;
+mod ladder;
 #[cfg(feature = "tower")]
 mod layer;
 mod lease;
@@ -77,7 +78,9 @@ pub use self::layer::{RateLimitLayer, Refusal, Toll, Verdict};
 pub use self::limiter::Limiter;
 pub use self::outage::Health;
 pub use self::quota::{InvalidQuota, Quota};
-pub use self::rule::{InvalidRule, InvalidRuleName, InvalidShare, Network, PREFIX, Rule, RuleName, Share};
+pub use self::rule::{
+    InvalidPrefix, InvalidRule, InvalidRuleName, InvalidShare, Network, PREFIX, Prefix, Rule, RuleName, Share,
+};
 pub use self::rules::{Rules, RulesError, RulesFile, RulesProblem};
 #[cfg(feature = "tower")]
 pub use self::service::{RateLimit, RateLimitFuture};

@@ -1,23 +1,23 @@
 //! Asks limits in Valkey.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use valkey_connection::{Command, Connection};
 
 use crate::algorithm::{Answer, Ask};
-use crate::asking::Asking;
 use crate::combiner::{Combiner, Got, Wanted};
 use crate::decision::{Allowed, Charges, Decision, Denied, Source, Standing, Ticket};
 use crate::error::{Failed, LimitError};
 use crate::fallback::Fallback;
+use crate::ladder::tightest;
 use crate::lease::Lease;
 use crate::memory::{Memory, Recalled};
-use crate::outage::{Health, Machine, Route};
+use crate::outage::Health;
 use crate::rule::{Rule, RuleName};
 use crate::scripts::{Charge, Item, Limit, Want};
-use crate::several::{Demand, Step, in_nobodys_way};
+use crate::several::{Demand, in_nobodys_way};
 use crate::subject::Subject;
 use crate::unavailable::OnUnavailable;
 
@@ -50,8 +50,6 @@ pub struct Limiter {
     pub(crate) combiner: Arc<Combiner>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) fallback: Arc<Fallback>,
-    outage: Arc<Mutex<Machine>>,
-    deadline: Duration,
 }
 
 /// How long a call waits unless said otherwise.
@@ -60,23 +58,21 @@ const DEADLINE: Duration = Duration::from_millis(100);
 impl Limiter {
     /// Over a connection, which may be shared with anything else.
     pub fn new(connection: Connection) -> Self {
-        let outage = Arc::new(Mutex::new(Machine::new(DEADLINE, Instant::now())));
         let memory: Arc<Memory> = Arc::default();
-        let combiner = Combiner::new(connection.clone(), Arc::clone(&memory));
-        Self { combiner, connection, memory, fallback: Arc::default(), outage, deadline: DEADLINE }
+        let combiner = Combiner::new(connection.clone(), Arc::clone(&memory), DEADLINE);
+        Self { combiner, connection, memory, fallback: Arc::default() }
     }
 
     /// How long a call waits for the store at most; 100 ms unless said otherwise. It begins to count what fails anew.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
-        self.outage = Arc::new(Mutex::new(Machine::new(deadline, Instant::now())));
-        self.deadline = deadline;
+        self.combiner = Combiner::new(self.connection.clone(), Arc::clone(&self.memory), deadline);
         self
     }
 
     /// How the store does, as this process sees it.
     pub fn health(&self) -> Health {
-        self.outage().health()
+        self.combiner.outage.health()
     }
 
     /// Charges a request that costs so much, if there is room; of an address, to all its networks that the rule limits, or to
@@ -108,7 +104,7 @@ impl Limiter {
     }
 
     async fn check_one(&self, rule: &Rule, subject: &Subject, cost: u64) -> Result<Decision, LimitError> {
-        rule.validate()?;
+        rule.accepts(subject)?;
         let now = Instant::now();
         let subject = &*rule.counted_as(subject, now);
         let last = match rule.sought(subject, |sought| self.memory.recall(sought, cost, now)) {
@@ -119,9 +115,9 @@ impl Limiter {
         let (limit, held) = (rule.limit(subject), rule.held(subject));
         let lease = held.as_ref().zip(last).map_or(0, |(held, last)| last.next(held.most(), now));
         let wanted = Wanted { limit: limit.clone(), cost, held };
-        match self.in_time(rule, self.combiner.ask(wanted, lease)).await {
+        match decided(rule.name(), self.combiner.ask(wanted, lease, now).await) {
             Ok(Got::Granted { answer, charge }) => {
-                let charges = Charges::Own(vec![(limit, charge)]);
+                let charges = Charges::One((limit, charge));
                 Ok(allowed(&answer, Ticket { rule: rule.name().clone(), charges, amount: cost }))
             }
             Ok(Got::Refused(answer)) => refused(rule, subject, cost, &answer, Source::Store),
@@ -138,29 +134,15 @@ impl Limiter {
         }
     }
 
-    /// How a limit stands, charging nothing; of an address with several networks, the one that has least left.
+    /// How a limit stands, charging nothing; of an address with several networks, the one that has least left:
+    /// [`peek_each`](Self::peek_each) tells them apart. Whoever is on the allow list has as much as there are numbers.
     ///
     /// # Errors
     /// As [`check`](Self::check), whatever the rule says of outages.
     pub async fn peek(&self, rule: &Rule, subject: &Subject, cost: u64) -> Result<Standing, LimitError> {
-        rule.validate()?;
-        let cost = cost.max(1);
-        let steps = Step::all_of(rule, subject, cost);
-        let want = || Want::Grant { ask: Ask::peek(cost), follows: false, shadow: false };
-        let items = steps.iter().map(|step| Item { limit: step.limit.clone(), want: want() }).collect();
-        let answers = self.in_time(rule, self.combiner.call_each(items)).await?;
-        let none = Standing { remaining: u64::MAX, retry_after: Duration::ZERO, reset_after: Duration::ZERO };
-        steps.iter().zip(answers).try_fold(none, |standing, (step, (_, answer))| {
-            let answer = answer.ok_or_else(|| foreign(rule, &step.limit))?;
-            if answer.next_after == Answer::NEVER {
-                return Err(above(rule, cost));
-            }
-            Ok(Standing {
-                remaining: standing.remaining.min(answer.remaining),
-                retry_after: standing.retry_after.max(Duration::from_micros(answer.next_after)),
-                reset_after: standing.reset_after.max(Duration::from_micros(answer.reset_after)),
-            })
-        })
+        let steps =
+            if rule.allows(subject) { Vec::new() } else { self.peek_each(rule, subject, cost).await? };
+        Ok(tightest(&steps))
     }
 
     /// Gives back so much of what was charged, at most all of it, and says how much came back: what has left the window
@@ -221,6 +203,7 @@ impl Limiter {
     /// # Errors
     /// As [`refund`](Self::refund).
     pub async fn reset(&self, rule: &Rule, subject: &Subject) -> Result<bool, LimitError> {
+        rule.accepts(subject)?;
         let limit = rule.limit(subject);
         let call = async {
             let reply = self.connection.execute(Command::new("UNLINK").key(&limit.key)).await;
@@ -245,19 +228,15 @@ impl Limiter {
         rule: &RuleName,
         call: impl Future<Output = Result<T, Failed>>,
     ) -> Result<T, LimitError> {
-        let begun = Instant::now();
-        let route = self.outage().route(begun, rand::random());
-        let Route::Store(turn) = route else { return Err(LimitError::Away { rule: rule.clone() }) };
-        let asking = Asking::new(&self.outage, Some(turn));
-        let answer =
-            tokio::time::timeout(self.deadline, call).await.unwrap_or(Err(Failed::Late(self.deadline)));
-        asking.settle(&answer, begun.elapsed());
-        answer.map_err(|failed| LimitError::of(rule, failed))
+        decided(rule, self.combiner.in_time(Instant::now(), call).await)
     }
+}
 
-    fn outage(&self) -> MutexGuard<'_, Machine> {
-        self.outage.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// What the store said, or why there is nothing; `None`: it is away.
+fn decided<T>(rule: &RuleName, answer: Option<Result<T, Failed>>) -> Result<T, LimitError> {
+    answer
+        .ok_or_else(|| LimitError::Away { rule: rule.clone() })?
+        .map_err(|failed| LimitError::of(rule, failed))
 }
 
 pub(crate) fn allowed(answer: &Answer, ticket: Ticket) -> Decision {

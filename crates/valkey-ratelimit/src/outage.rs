@@ -51,7 +51,7 @@ pub(crate) enum Route {
 }
 
 /// One question to the store.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Turn {
     period: u64,
 }
@@ -79,7 +79,7 @@ pub(crate) struct Machine {
 enum State {
     Closed { degraded: bool },
     Open { until: Instant },
-    HalfOpen { good: u32, probing: bool },
+    HalfOpen { good: u32, probing: Option<Instant> },
     Recovering { since: Instant },
 }
 
@@ -90,6 +90,12 @@ struct Counted {
     total: u32,
     failed: u32,
     slow: u32,
+}
+
+impl Turn {
+    pub(crate) fn of(period: u64) -> Self {
+        Self { period }
+    }
 }
 
 impl Machine {
@@ -117,14 +123,26 @@ impl Machine {
 
     /// Where a check goes. `dice` is from 0 to 1, below 1.
     pub(crate) fn route(&mut self, now: Instant, dice: f64) -> Route {
+        // A question takes half as long at most.
+        let lost = self.slow * 4;
         let to_store = match &mut self.state {
             State::Closed { .. } => true,
             State::Open { until } if now >= *until => {
-                self.enter(State::HalfOpen { good: 0, probing: true }, now);
+                self.enter(State::HalfOpen { good: 0, probing: Some(now) }, now);
                 true
             }
-            State::Open { .. } => false,
-            State::HalfOpen { probing, .. } => !std::mem::replace(probing, true),
+            State::HalfOpen { probing: probing @ None, .. } => {
+                *probing = Some(now);
+                true
+            }
+            // Nobody will tell what became of it: whoever probed is gone.
+            &mut State::HalfOpen { probing: Some(since), good }
+                if now.saturating_duration_since(since) > lost =>
+            {
+                self.enter(State::HalfOpen { good, probing: Some(now) }, now);
+                true
+            }
+            State::Open { .. } | State::HalfOpen { .. } => false,
             State::Recovering { since } => {
                 let grown = now.saturating_duration_since(*since).as_secs_f64() / RAMP.as_secs_f64();
                 if grown >= 1.0 {
@@ -138,17 +156,23 @@ impl Machine {
         if to_store { Route::Store(Turn { period: self.period }) } else { Route::Local }
     }
 
-    /// What came of a turn. Of one from before the last change of state nothing is learnt.
-    pub(crate) fn settle(&mut self, turn: &Turn, outcome: Outcome, now: Instant, dice: f64) {
+    /// The period, while every check goes to the store.
+    pub(crate) fn period_of_all(&self) -> Option<u64> {
+        matches!(self.state, State::Closed { .. }).then_some(self.period)
+    }
+
+    /// What came of a turn. Of one from before the last change of state nothing is learnt. The dice are thrown when a state
+    /// begins or ends.
+    pub(crate) fn settle(&mut self, turn: Turn, outcome: Outcome, now: Instant, dice: impl FnOnce() -> f64) {
         if turn.period != self.period {
             return;
         }
         match (&mut self.state, outcome) {
             (State::HalfOpen { good, probing }, Outcome::Answered { .. }) => {
-                (*good, *probing) = (*good + 1, false);
+                (*good, *probing) = (*good + 1, None);
                 if *good >= PROBES {
                     // Each node begins its ramp at another moment.
-                    self.enter(State::Recovering { since: now + RAMP.mul_f64(dice / 4.0) }, now);
+                    self.enter(State::Recovering { since: now + RAMP.mul_f64(dice() / 4.0) }, now);
                     self.pause = PAUSES.0;
                 }
             }
@@ -159,15 +183,15 @@ impl Machine {
     }
 
     /// A turn that was given up by who asked: nothing is learnt, and another may probe.
-    pub(crate) fn give_up(&mut self, turn: &Turn) {
+    pub(crate) fn give_up(&mut self, turn: Turn) {
         if let State::HalfOpen { probing, .. } = &mut self.state
             && turn.period == self.period
         {
-            *probing = false;
+            *probing = None;
         }
     }
 
-    fn count(&mut self, outcome: Outcome, now: Instant, dice: f64) {
+    fn count(&mut self, outcome: Outcome, now: Instant, dice: impl FnOnce() -> f64) {
         if now.saturating_duration_since(self.counted.since) >= WINDOW {
             let Counted { total, failed, slow, .. } = self.counted;
             if let State::Closed { degraded } = &mut self.state
@@ -195,11 +219,11 @@ impl Machine {
     }
 
     /// Each pause is somewhere between the shortest and three times the last one.
-    fn open(&mut self, now: Instant, dice: f64) {
+    fn open(&mut self, now: Instant, dice: impl FnOnce() -> f64) {
         let (shortest, longest) = PAUSES;
         let until = now + self.pause;
         let spread = (self.pause * 3).saturating_sub(shortest);
-        self.pause = (shortest + spread.mul_f64(dice)).min(longest);
+        self.pause = (shortest + spread.mul_f64(dice())).min(longest);
         self.enter(State::Open { until }, now);
     }
 
@@ -236,7 +260,7 @@ mod tests {
 
     fn ask(machine: &mut Machine, now: Instant, outcome: Outcome) {
         let turn = turn(machine, now);
-        machine.settle(&turn, outcome, now, 0.5);
+        machine.settle(turn, outcome, now, || 0.5);
     }
 
     #[test]
@@ -254,7 +278,7 @@ mod tests {
         for _ in 0..PROBES {
             let probe = turn(&mut machine, now);
             assert_eq!(machine.route(now, 0.0), Route::Local, "one at a time");
-            machine.settle(&probe, QUICK, now, 0.0);
+            machine.settle(probe, QUICK, now, || 0.0);
         }
         assert_eq!(machine.health(), Health::Recovering);
         let share = |machine: &mut Machine, now: Instant| {
@@ -305,11 +329,28 @@ mod tests {
         }
         now += PAUSES.0;
         let probe = turn(&mut machine, now);
-        machine.give_up(&probe);
+        machine.give_up(probe);
         let next = turn(&mut machine, now);
-        machine.settle(&next, Outcome::Failed, now, 0.99);
-        machine.settle(&probe, QUICK, now, 0.0);
+        machine.settle(next, Outcome::Failed, now, || 0.99);
+        machine.settle(probe, QUICK, now, || 0.0);
         assert_eq!(machine.health(), Health::Open);
+    }
+
+    #[test]
+    fn a_probe_of_which_nothing_is_heard_any_more_is_followed_by_another() {
+        let mut now = Instant::now();
+        let mut machine = Machine::new(DEADLINE, now);
+        for _ in 0..IN_A_ROW {
+            ask(&mut machine, now, Outcome::Failed);
+        }
+        now += PAUSES.0;
+        let lost = turn(&mut machine, now);
+        now += DEADLINE * 2;
+        assert_eq!(machine.route(now, 0.0), Route::Local, "it may have been answered at the last moment");
+        now += Duration::from_millis(1);
+        let next = turn(&mut machine, now);
+        assert_ne!(next, lost, "what is heard of the first says nothing any more");
+        assert_eq!(machine.route(now, 0.0), Route::Local);
     }
 
     #[derive(Clone, Debug)]
@@ -355,11 +396,11 @@ mod tests {
                     }
                     Step::Settle(which, good, dice) if !turns.is_empty() => {
                         let turn = turns.swap_remove(which % turns.len());
-                        machine.settle(&turn, if good { QUICK } else { Outcome::Failed }, now, dice);
+                        machine.settle(turn, if good { QUICK } else { Outcome::Failed }, now, || dice);
                     }
                     Step::GiveUp(which) if !turns.is_empty() => {
                         let turn = turns.swap_remove(which % turns.len());
-                        machine.give_up(&turn);
+                        machine.give_up(turn);
                     }
                     Step::Settle(..) | Step::GiveUp(_) => {}
                     Step::Wait(ms) => now += Duration::from_millis(ms),
@@ -367,12 +408,12 @@ mod tests {
                 prop_assert!((PAUSES.0..=PAUSES.1).contains(&machine.pause), "{:?}", machine.pause);
             }
             for turn in turns.drain(..) {
-                machine.give_up(&turn);
+                machine.give_up(turn);
             }
             for _ in 0..100 {
                 now += Duration::from_millis(100);
                 if let Route::Store(turn) = machine.route(now, 0.0) {
-                    machine.settle(&turn, QUICK, now, 0.0);
+                    machine.settle(turn, QUICK, now, || 0.0);
                 }
             }
             prop_assert!(matches!(machine.health(), Health::Healthy | Health::Degraded), "{:?}", machine.health());

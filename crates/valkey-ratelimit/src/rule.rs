@@ -1,8 +1,10 @@
 //! A limit with its name.
 
+mod fault;
 mod key;
 mod name;
 mod network;
+pub(crate) mod prefix;
 mod share;
 mod subjects;
 
@@ -12,9 +14,11 @@ use std::time::Instant;
 
 use bytes::{BufMut, Bytes};
 
+pub use self::fault::InvalidRule;
 pub use self::name::{InvalidRuleName, RuleName};
 use self::network::Bits;
 pub use self::network::Network;
+pub use self::prefix::{InvalidPrefix, Prefix};
 pub use self::share::{InvalidShare, Share};
 use self::subjects::Subjects;
 use crate::algorithm::Algorithm;
@@ -37,11 +41,6 @@ const HELD: &str = "+held:";
 
 /// Keys that are no longer are put together without an allocation when they are only looked for.
 const SHORT_KEY: usize = 192;
-
-/// More units of cost than a sorted set keeps small: from one more on the server needs three times the memory.
-const LOG_ADVISED: u64 = 128;
-/// And more than this would keep it busy for too long at a time.
-const LOG_MOST: u64 = 10_000;
 
 /// How much, in how long, counted how: a limit that every subject has for itself. Cloning is cheap.
 ///
@@ -76,6 +75,8 @@ struct Inner {
     allowed: AllowList,
     subjects: Option<Subjects>,
     decided: Decided,
+    /// Why no store could keep it.
+    invalid: Option<InvalidRule>,
     /// What each subject may have, and then the wider networks of an address.
     steps: Vec<Step>,
 }
@@ -84,30 +85,6 @@ struct Inner {
 struct Step {
     bits: Bits,
     terms: Arc<Terms>,
-}
-
-/// A rule that no store could keep.
-#[non_exhaustive]
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidRule {
-    /// A sorted set would have too many members.
-    #[error(
-        "rule {name}: a sliding log of {limit} is refused: it keeps each unit of cost by itself, and above {LOG_MOST} a check would keep the server from all else for too long; take sliding-window, which admits no more and stays small"
-    )]
-    LogTooLong {
-        /// The rule.
-        name: RuleName,
-        /// Its limit.
-        limit: u64,
-    },
-    /// Programs that share a sorted set would count what is only held.
-    #[error(
-        "rule {name}: a sliding log cannot be leased: others who read the sorted set would count what is not used yet; take another algorithm, or no lease"
-    )]
-    LeasedLog {
-        /// The rule.
-        name: RuleName,
-    },
 }
 
 impl Rule {
@@ -125,6 +102,7 @@ impl Rule {
             allowed: AllowList::default(),
             subjects: None,
             decided: Decided::default(),
+            invalid: None,
             steps: vec![Step { bits: Bits::ALL, terms: Arc::new(Terms::new(algorithm, quota)) }],
         }))
     }
@@ -134,6 +112,7 @@ impl Rule {
         change(inner);
         let held = inner.lease.and_then(|share| share.held(inner.steps[0].terms.quota));
         inner.held = held.map(|held| Arc::new(Terms::new(Algorithm::SlidingWindow, held)));
+        inner.invalid = inner.fault();
         self
     }
 
@@ -148,7 +127,8 @@ impl Rule {
         })
     }
 
-    /// With keys that begin otherwise than [`PREFIX`].
+    /// With keys that begin otherwise than [`PREFIX`]: with a [`Prefix`], or a text that is one; [`validate`](Self::validate) says
+    /// whether it is.
     #[must_use]
     pub fn with_prefix(self, prefix: impl Into<String>) -> Self {
         self.with(|inner| inner.prefix = prefix.into())
@@ -204,33 +184,6 @@ impl Rule {
     #[must_use]
     pub fn shadow(self) -> Self {
         self.with(|inner| inner.shadow = true)
-    }
-
-    /// Whether it can be kept.
-    ///
-    /// # Errors
-    /// [`InvalidRule`].
-    pub fn validate(&self) -> Result<(), InvalidRule> {
-        if self.algorithm() != Algorithm::SlidingLog {
-            return Ok(());
-        }
-        let name = || self.name().clone();
-        if let Some(step) = self.0.steps.iter().find(|step| step.terms.quota.limit() > LOG_MOST) {
-            return Err(InvalidRule::LogTooLong { name: name(), limit: step.terms.quota.limit() });
-        }
-        if self.0.lease.is_some() { Err(InvalidRule::LeasedLog { name: name() }) } else { Ok(()) }
-    }
-
-    /// What is allowed but dear, as a sentence.
-    pub fn warning(&self) -> Option<String> {
-        let limit = self.0.steps.iter().map(|step| step.terms.quota.limit()).max().unwrap_or(0);
-        (self.algorithm() == Algorithm::SlidingLog && limit > LOG_ADVISED).then(|| {
-            format!(
-                "rule {}: a sliding log of {limit} takes some 130 bytes for each unit of cost and subject, three times as much from {} on as before; sliding-window admits no more and takes 304 at most",
-                self.name(),
-                LOG_ADVISED + 1
-            )
-        })
     }
 
     /// Its name.

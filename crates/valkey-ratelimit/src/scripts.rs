@@ -170,8 +170,13 @@ fn grant_arguments(items: &[Item], now_us: Option<u64>) -> Option<Vec<Arg>> {
     for alike in asks.chunk_by(|(terms, ask), (next, other)| ask.cost == other.cost && terms == next) {
         let (terms, Ask { cost, .. }) = alike[0];
         arguments.extend(terms.arguments.iter().map(Arg::from));
-        arguments.extend([Arg::from(cost), Arg::from(alike.len())]);
-        arguments.extend(alike.iter().map(|(_, ask)| Arg::from(ask.times)));
+        arguments.push(Arg::from(cost));
+        if alike.iter().all(|(_, ask)| ask.times == 1) {
+            arguments.push(Arg::from(format!("-{}", alike.len())));
+        } else {
+            arguments.push(Arg::from(alike.len()));
+            arguments.extend(alike.iter().map(|(_, ask)| Arg::from(ask.times)));
+        }
     }
     Some(arguments)
 }

@@ -11,6 +11,15 @@ use crate::scripts::{Charge, Item, Limit, MAX_ITEMS, Want};
 use crate::subject::Subject;
 use crate::unavailable::OnUnavailable;
 
+impl Denied {
+    /// Whether this limit itself refuses. If not, it had room as far as it was asked, and was charged nothing because
+    /// [another](Limiter::check_all) of those it was asked with refuses.
+    #[must_use]
+    pub fn refuses(&self) -> bool {
+        !self.retry_after.is_zero()
+    }
+}
+
 /// One limit among several that are asked together.
 #[derive(Clone, Debug)]
 pub struct Demand<'a> {
@@ -51,14 +60,10 @@ pub(crate) struct Step<'a> {
 }
 
 impl<'a> Step<'a> {
-    /// The subject's own, and then those of its networks; none of whom is never limited.
-    pub(crate) fn all_of(rule: &'a Rule, subject: &'a Subject, cost: u64) -> Vec<Self> {
-        Self::all(&Demand::new(rule, subject).cost(cost))
-    }
-
+    /// The subject's own, and then those of its networks; none of whom is never limited, nor of a shadow's subject that is nobody.
     fn all(demand: &Demand<'a>) -> Vec<Self> {
         let Demand { rule, subject, cost, shadow } = *demand;
-        if rule.allows(subject) {
+        if rule.allows(subject) || subject.is_nobody() {
             return Vec::new();
         }
         let counted = rule.counted_as(subject, Instant::now());
@@ -86,7 +91,7 @@ enum Known {
 
 impl Limiter {
     /// Charges all of several limits, or none: one decision for each, in their order. If one refuses, so do all; those that would
-    /// have had room say [zero](Denied::retry_after). A [shadow](Demand::shadow) is charged as far as it has room, and is in
+    /// have had room say so ([`Denied::refuses`]). A [shadow](Demand::shadow) is charged as far as it has room, and is in
     /// nobody's way.
     ///
     /// They are charged in one step, unless a cluster keeps them on different nodes: those of one subject are on one, but for
@@ -115,12 +120,12 @@ impl Limiter {
     async fn decide_all(&self, demands: &[Demand<'_>]) -> Result<Vec<Decision>, LimitError> {
         let Some(first) = demands.first() else { return Ok(Vec::new()) };
         for demand in demands.iter().filter(|demand| !demand.shadow) {
-            demand.rule.validate()?;
+            demand.rule.accepts(demand.subject)?;
         }
         let ladders: Vec<Vec<Step<'_>>> = demands.iter().map(Step::all).collect();
         let steps: Vec<&Step<'_>> = ladders.iter().flatten().collect();
         if steps.is_empty() {
-            return Ok(demands.iter().map(|_| Decision::Allowed(Allowed::by(Source::AllowList))).collect());
+            return Ok(demands.iter().map(nothing_to_ask).collect());
         }
         let twice = steps
             .iter()
@@ -135,6 +140,9 @@ impl Limiter {
             Err(error) => return Err(error),
         };
         let decide = |(demand, ladder): (&Demand<'_>, &Vec<Step<'_>>)| {
+            if ladder.is_empty() {
+                return Ok(nothing_to_ask(demand));
+            }
             let decision = fold(ladder, known.by_ref().take(ladder.len()));
             if demand.shadow { Ok(in_nobodys_way(decision)) } else { decision }
         };
@@ -204,7 +212,7 @@ impl Limiter {
         let mut decisions = Vec::with_capacity(demands.len());
         for (demand, ladder) in demands.iter().zip(ladders) {
             if ladder.is_empty() {
-                decisions.push(Decision::Allowed(Allowed::by(Source::AllowList)));
+                decisions.push(nothing_to_ask(demand));
                 continue;
             }
             let OnUnavailable::Local { nodes } = demand.rule.on_unavailable() else {
@@ -250,6 +258,12 @@ impl Limiter {
     }
 }
 
+/// The decision on a demand that is charged to nobody.
+fn nothing_to_ask(demand: &Demand<'_>) -> Decision {
+    let is_allowed = demand.rule.allows(demand.subject);
+    Decision::Allowed(Allowed::by(if is_allowed { Source::AllowList } else { Source::Shadow }))
+}
+
 /// The decision on all steps of a demand: if one refuses, the one that will for longest.
 fn fold(ladder: &[Step<'_>], known: impl Iterator<Item = Known>) -> Result<Decision, LimitError> {
     let mut charges = Vec::new();
@@ -279,7 +293,7 @@ fn fold(ladder: &[Step<'_>], known: impl Iterator<Item = Known>) -> Result<Decis
     match (denied, least, ladder.first()) {
         (Some(denied), ..) => Ok(denied),
         (None, Some(answer), Some(step)) => {
-            let charges = Charges::Own(charges);
+            let charges = Charges::Several(charges);
             let ticket = Ticket { rule: step.rule.name().clone(), charges, amount: step.cost };
             Ok(allowed(&answer, ticket))
         }

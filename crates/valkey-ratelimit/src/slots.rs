@@ -130,11 +130,12 @@ impl Slots {
     ///
     /// # Errors
     /// [`SlotError`], when the store could not be asked and a rule says [`OnUnavailable::Deny`]; also when a rule is named
-    /// twice for the same subject, or more than 16.
+    /// twice for the same subject, or more than 16, when a subject is empty, or a prefix none.
     ///
     /// # Cancel safety
     /// Cancel safe: slots that nobody waits for any more are freed.
     pub async fn acquire(&self, wanted: &[(SlotRule, Subject)]) -> Result<Acquired, SlotError> {
+        wanted.iter().try_for_each(|(rule, subject)| rule.accepts(subject))?;
         self.keeper.start();
         let members: Vec<Member> = wanted
             .iter()
@@ -176,6 +177,7 @@ impl Slots {
     /// # Errors
     /// [`SlotError`].
     pub async fn held(&self, rule: &SlotRule, subject: &Subject) -> Result<u64, SlotError> {
+        rule.accepts(subject)?;
         let key = rule.bytes(subject);
         match self.keeper.held_elsewhere(&key).await {
             Ok((Code::Done, others)) => Ok(others + self.keeper.held_here(&key)),

@@ -57,7 +57,7 @@ impl Subject {
     }
 
     /// Any other text, such as a user or a sender's address. What is long, or has characters that have no place in a key, is
-    /// kept as a hash of 128 bits.
+    /// kept as a hash of 128 bits. The empty text is nobody's: whoever checks it is told so.
     pub fn text(text: impl AsRef<str>) -> Self {
         let text = text.as_ref();
         let fits = text.len() <= LONGEST
@@ -85,6 +85,11 @@ impl Subject {
     /// The text that stands in the key.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// Whether it says nothing.
+    pub(crate) fn is_nobody(&self) -> bool {
+        self.text.is_empty()
     }
 
     /// The address, if it is one.

@@ -38,7 +38,7 @@ pub struct Usage {
     pub used: u64,
     /// How much there may be.
     pub limit: u64,
-    /// After how long a request of cost 1 would be allowed; zero: now.
+    /// After how long a request would be allowed, of cost 1 unless asked otherwise; zero: now.
     pub retry_after: Duration,
     /// After how long the limit is as new, if nobody comes.
     pub reset_after: Duration,
@@ -138,6 +138,20 @@ struct Found {
     foreign: usize,
 }
 
+impl Usage {
+    /// What an answer to a look says.
+    pub(crate) fn of(rule: &Rule, limit: &Limit, answer: &Answer) -> Self {
+        let most = limit.terms.most();
+        Self {
+            subject: String::from_utf8_lossy(rule.subject_in(&limit.key).unwrap_or_default()).into_owned(),
+            used: most.saturating_sub(answer.remaining),
+            limit: most,
+            retry_after: Duration::from_micros(answer.next_after),
+            reset_after: Duration::from_micros(answer.reset_after),
+        }
+    }
+}
+
 impl Found {
     fn is_new(&mut self, limit: &Limit) -> bool {
         self.seen.insert(self.hasher.hash_one(&limit.key))
@@ -153,15 +167,7 @@ impl Found {
             return;
         }
         self.subjects += 1;
-        let most = limit.terms.most();
-        let usage = Usage {
-            subject: String::from_utf8_lossy(rule.subject_in(&limit.key).unwrap_or_default()).into_owned(),
-            used: most.saturating_sub(answer.remaining),
-            limit: most,
-            retry_after: Duration::from_micros(answer.next_after),
-            reset_after: Duration::from_micros(answer.reset_after),
-        };
-        self.nearest.push(Reverse(Ranked(usage)));
+        self.nearest.push(Reverse(Ranked(Usage::of(rule, limit, &answer))));
         if self.nearest.len() > self.most {
             self.nearest.pop();
         }

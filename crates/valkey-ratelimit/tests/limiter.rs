@@ -90,6 +90,16 @@ async fn a_check_that_is_given_up_or_never_polled_again_is_in_nobodys_way() {
         }
         let at_once = (0..100).map(|_| allowed(&limiter, &rule, &bob, 1));
         assert!(futures::future::join_all(at_once).await.into_iter().all(|allowed| allowed));
+        // A few after many: too few for a call beside another, if there were one that ends.
+        for count in [64, 3] {
+            let subjects: Vec<Subject> =
+                (0..count).map(|number| Subject::text(format!("s{number}"))).collect();
+            let at_once = futures::future::join_all(
+                subjects.iter().map(|subject| allowed(&limiter, &rule, subject, 1)),
+            );
+            let allowed = tokio::time::timeout(Duration::from_mins(1), at_once).await.unwrap();
+            assert!(allowed.into_iter().all(|allowed| allowed));
+        }
         drop(begun);
     }
     assert!(allowed(&limiter, &rule, &ada, 1).await);

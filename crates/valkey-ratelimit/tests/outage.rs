@@ -117,3 +117,32 @@ async fn nothing_is_charged_later_for_what_was_decided_without_the_store() {
         "{answered} answered, {unknown} unknown, {used} charged"
     );
 }
+
+/// Checks of several runtimes travel together, and who waits in line has no timer of its own: it must not wait for a call that
+/// nobody makes any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_outlives_the_runtime_that_asked_for_it() {
+    let server = TestServer::start().await.unwrap();
+    let proxy = FaultProxy::start(&server.address()).await.unwrap();
+    let limiter = limiter(&proxy.address()).await.with_deadline(Duration::from_mins(10));
+    let (rule, subject) = (rule(), Subject::text("ada"));
+    assert!(limiter.check(&rule, &subject, 1).await.unwrap().is_allowed());
+    proxy.stall();
+    let other = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let ask = async |who: &str| limiter.check(&rule, &Subject::text(who), 1).await;
+    for who in ["bob", "eve"] {
+        let (limiter, rule) = (limiter.clone(), rule.clone());
+        other.spawn(async move { limiter.check(&rule, &Subject::text(who), 1).await });
+    }
+    // Long enough for both to be on their way: then there are as many calls as there may be.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let waiting = ask("joe");
+    let ended = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        other.shutdown_background();
+    };
+    let (answer, ()) = tokio::join!(waiting, ended);
+    assert!(matches!(answer, Err(LimitError::GivenUp { .. })), "{answer:?}");
+    proxy.heal().await.unwrap();
+    eventually("checks are answered again", async || ask("joe").await.ok()).await;
+}

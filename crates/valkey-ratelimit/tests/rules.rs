@@ -233,3 +233,99 @@ async fn nobody_fills_the_store_by_coming_under_many_names() {
     let keys = server.cli(&["--scan", "--pattern", &format!("*:{}:*", rule.name())]).await.unwrap();
     assert_eq!(keys.lines().count(), 5 + 1 + 2, "{keys}");
 }
+
+/// Each step by itself, and first the one that a reset forgets.
+#[tokio::test]
+async fn a_ladder_is_looked_at_step_by_step() {
+    let limiter = limiter().await;
+    let rule = rule("5/10day").with_address_bits(32, 64).with_network(network(24, 56, "3/10day"));
+    for (one, other, own, wide) in [
+        ("192.0.2.7", "192.0.2.8", "192.0.2.7", "192.0.2.0/24"),
+        ("2001:db8:1:7::1", "2001:db8:1:8::1", "2001:db8:1:7::/64", "2001:db8:1::/56"),
+    ] {
+        assert!(limiter.check(&rule, &ip(one), 2).await.unwrap().is_allowed());
+        assert!(limiter.check(&rule, &ip(other), 1).await.unwrap().is_allowed());
+        let steps = limiter.peek_each(&rule, &ip(one), 1).await.unwrap();
+        let seen: Vec<_> = steps
+            .iter()
+            .map(|step| (step.subject.as_str(), step.used, step.limit, step.retry_after.is_zero()))
+            .collect();
+        assert_eq!(seen, [(own, 2, 5, true), (wide, 3, 3, false)]);
+        let standing = limiter.peek(&rule, &ip(one), 1).await.unwrap();
+        assert!(standing.remaining == 0 && !standing.retry_after.is_zero(), "of the tightest: {standing:?}");
+        assert!(limiter.reset(&rule, &ip(one)).await.unwrap());
+        let steps = limiter.peek_each(&rule, &ip(one), 1).await.unwrap();
+        assert_eq!((steps[0].used, steps[1].used), (0, 3), "the network is a subject of its own");
+    }
+    // Also of whoever is not counted any more.
+    let spared = rule.with_allowed(AllowList::parse(["192.0.2.0/24"]).unwrap());
+    assert_eq!(limiter.peek_each(&spared, &ip("192.0.2.8"), 1).await.unwrap()[0].used, 1);
+    assert_eq!(limiter.peek(&spared, &ip("192.0.2.8"), 1).await.unwrap().remaining, u64::MAX);
+}
+
+#[tokio::test]
+async fn of_several_that_are_denied_each_says_whether_it_refuses_itself() {
+    let limiter = limiter().await;
+    let (wide, narrow, subject) = (rule("9/10day"), rule("1/10day"), Subject::text("ada"));
+    assert!(limiter.check(&narrow, &subject, 1).await.unwrap().is_allowed());
+    // First by the store, and then from memory.
+    for _ in 0..2 {
+        let demands = [Demand::new(&wide, &subject), Demand::new(&narrow, &subject)];
+        let decisions = limiter.check_all(&demands).await.unwrap();
+        let refuses = |decision: &Decision| match decision {
+            Decision::Denied(denied) => denied.refuses(),
+            Decision::Allowed(_) => panic!("all or none"),
+        };
+        assert_eq!([refuses(&decisions[0]), refuses(&decisions[1])], [false, true]);
+    }
+}
+
+/// All who have no name would share one count.
+#[tokio::test]
+async fn nobody_is_no_subject() {
+    let limiter = limiter().await;
+    let (rule, nobody) = (rule("3/10day"), Subject::text(""));
+    let refused = |error: LimitError| {
+        assert!(matches!(error, LimitError::NoSubject { .. }) && !error.is_unavailable(), "{error}");
+        assert!(error.to_string().contains("the subject is empty"), "{error}");
+    };
+    refused(limiter.check(&rule, &nobody, 1).await.unwrap_err());
+    refused(limiter.peek(&rule, &nobody, 1).await.unwrap_err());
+    refused(limiter.peek_each(&rule, &nobody, 1).await.unwrap_err());
+    refused(limiter.reset(&rule, &nobody).await.unwrap_err());
+    let (ada, other) = (Subject::text("ada"), self::rule("3/10day"));
+    let demands = [Demand::new(&other, &ada), Demand::new(&rule, &nobody)];
+    refused(limiter.check_all(&demands).await.unwrap_err());
+    assert_eq!(limiter.peek(&other, &ada, 1).await.unwrap().remaining, 3, "nobody was charged");
+    // A shadow is in nobody's way, and counts nobody either.
+    let shadow = rule.clone().shadow();
+    assert_eq!(limiter.check(&shadow, &nobody, 1).await.unwrap().source(), Source::Shadow);
+    let demands = [Demand::new(&other, &ada), Demand::new(&rule, &nobody).shadow()];
+    let decisions = limiter.check_all(&demands).await.unwrap();
+    assert_eq!((decisions[0].source(), decisions[1].source()), (Source::Store, Source::Shadow));
+    let server = TestServer::shared().await;
+    let keys = server.cli(&["KEYS", &format!("*{}*", rule.name())]).await.unwrap();
+    assert_eq!(keys.trim(), "", "no key without a subject");
+}
+
+#[tokio::test]
+async fn keys_that_cannot_begin_so_are_refused() {
+    let limiter = limiter().await;
+    for prefix in ["", "{mine}:", "mine\n", "two words:", "tab\t"] {
+        let rule = rule("3/10day").with_prefix(prefix);
+        assert!(matches!(rule.validate(), Err(InvalidRule::Prefix { .. })), "{prefix:?}");
+        let error = limiter.check(&rule, &Subject::text("ada"), 1).await.unwrap_err();
+        assert!(matches!(error, LimitError::Rule(InvalidRule::Prefix { .. })), "{prefix:?}: {error}");
+        assert!(error.to_string().contains("a prefix of keys"), "{error}");
+    }
+    assert!(rule("3/10day").with_prefix("{mine}:").with_prefix("mine:").validate().is_ok());
+}
+
+#[test]
+fn a_lease_that_saves_nothing_is_warned_of() {
+    let leased = |quota: &str| rule(quota).with_lease("10%".parse().unwrap());
+    assert_eq!(leased("60000/1m").warning(), None);
+    let ladder = leased("60000/1m").with_network(network(24, 56, "90000/1m")).warning().unwrap();
+    assert!(ladder.contains("no effect") && ladder.contains("networks"), "{ladder}");
+    assert!(leased("10/1m").warning().unwrap().contains("not worth holding"));
+}

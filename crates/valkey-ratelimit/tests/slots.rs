@@ -120,6 +120,22 @@ async fn slots_of_several_rules_are_held_all_or_none() {
     assert!(matches!(slots.acquire(&[]).await, Ok(Acquired::Held(_))));
 }
 
+/// All who have no name would share their slots, and a prefix must not move the hash tag.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_holds_a_slot_and_no_key_begins_as_it_likes() {
+    let slots = slots("a").await;
+    let (rule, nobody) = (rule(3), Subject::text(""));
+    let error = slots.acquire(&[(self::rule(3), ada()), (rule.clone(), nobody.clone())]).await.unwrap_err();
+    assert!(matches!(error, SlotError::NoSubject { .. }) && !error.is_unavailable(), "{error}");
+    assert!(matches!(slots.held(&rule, &nobody).await, Err(SlotError::NoSubject { .. })));
+    for prefix in ["", "{mine}:", "mine\n"] {
+        let error = slots.acquire(&[(rule.clone().with_prefix(prefix), ada())]).await.unwrap_err();
+        assert!(matches!(error, SlotError::Prefix { .. }), "{prefix:?}: {error}");
+        assert!(error.to_string().contains(rule.name().as_str()), "{error}");
+    }
+    assert!(slots.holdings().is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_who_race_never_too_many_hold() {
     let nodes = [slots("a").await, slots("b").await, slots("c").await];

@@ -53,8 +53,18 @@ async fn limiter(context: &Context) -> Result<Limiter, Failure> {
 }
 
 impl Whom {
-    fn subject(&self) -> Subject {
+    fn subject(&self) -> Result<Subject, Failure> {
         let text = self.subject.as_str();
+        if text.is_empty() {
+            return Err(Failure::usage(
+                "the subject is empty",
+                "an address, a network or any other text; in a script, is its variable set?",
+            ));
+        }
+        Ok(self.what_it_looks_like(text))
+    }
+
+    fn what_it_looks_like(&self, text: &str) -> Subject {
         if self.text {
             return Subject::text(text);
         }
@@ -75,12 +85,14 @@ fn millis(time: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
     fn subjects_are_what_they_look_like() {
         let subject = |text: &str, force| {
-            let subject = Whom { subject: text.to_owned(), text: force }.subject();
+            let subject = Whom { subject: text.to_owned(), text: force }.subject().ok().unwrap();
             (subject.as_str().to_owned(), subject.address().is_some())
         };
         assert_eq!(subject("::ffff:192.0.2.7", false), ("192.0.2.7".to_owned(), true));

@@ -132,8 +132,18 @@ async fn several_rules_are_charged_all_or_none() {
     bench.told(0, &["check", &narrow, "192.0.2.7", "--cost", "2"]);
     let told = bench.json(6, &["check", &both, "192.0.2.7"]);
     assert_eq!((&told[0]["rule"], &told[1]["rule"]), (&json!(wide), &json!(narrow)));
-    assert_eq!(told[1]["decision"], "denied");
+    assert_eq!((&told[0]["decision"], &told[0]["refuses"]), (&json!("denied"), &json!(false)));
+    assert_eq!((&told[1]["decision"], &told[1]["refuses"]), (&json!("denied"), &json!(true)));
     assert_eq!(bench.json(0, &["peek", &wide, "192.0.2.7"])["remaining"], 3);
+    // Both are denied, and the table says by which.
+    let table = bench.told(6, &["check", &both, "192.0.2.7"]);
+    let line = |rule: &str| {
+        let mut lines = table.lines().filter(|line| line.split_whitespace().next() == Some(rule));
+        lines.next().unwrap().to_owned()
+    };
+    assert!(line(&wide).contains("has room") && !line(&wide).contains("10d"), "{table}");
+    assert!(line(&narrow).contains("refuses") && line(&narrow).contains("10d"), "{table}");
+    assert_eq!(table.lines().count(), 3, "{table}");
 }
 
 #[tokio::test]
@@ -144,11 +154,44 @@ async fn the_network_that_is_used_up_is_named() {
     bench.told(0, &["check", &rule, "192.0.2.8"]);
     let told = bench.json(6, &["check", &rule, "192.0.2.9"]);
     assert_eq!((&told["network"], &told["subject"]), (&json!("192.0.2.0/24"), &json!("192.0.2.9")));
+    // Who refuses an address that has room by itself.
+    let told = bench.json(0, &["peek", &rule, "192.0.2.9"]);
+    assert_eq!((&told["remaining"], &told["refused_by"]), (&json!(0), &json!("192.0.2.0/24")));
+    let steps: Vec<_> = told["steps"].as_array().unwrap().iter().map(|step| &step["refuses"]).collect();
+    assert_eq!(steps, [&json!(false), &json!(true)]);
+    let table = bench.told(0, &["peek", &rule, "192.0.2.9"]);
+    assert!(table.contains("refused by   192.0.2.0/24") && table.contains("has room"), "{table}");
     // What its own step says of the network.
     assert_eq!(bench.json(0, &["peek", &rule, "192.0.2.0/24"])["remaining"], 0);
     bench.told(0, &["reset", &rule, "192.0.2.0/24", "--yes"]);
     assert_eq!(bench.json(0, &["peek", &rule, "192.0.2.0/24"])["remaining"], 3);
     bench.told(0, &["check", &rule, "192.0.2.9"]);
+}
+
+/// The dry run told what networks were charged for what a reset would forget.
+#[tokio::test]
+async fn a_reset_of_a_ladder_forgets_what_its_dry_run_says() {
+    let bench = Bench::new().await;
+    let rule = bench.rule("-ladder");
+    bench.told(0, &["check", &rule, "192.0.2.7", "--cost", "2"]);
+    bench.told(0, &["check", &rule, "192.0.2.8"]);
+    let reset = |address, how| ["reset", rule.as_str(), address, how];
+    // Nothing of its own, though its network is used up.
+    let dry = bench.json(0, &reset("192.0.2.9", "--dry-run"));
+    assert_eq!((&dry["reset"], &dry["used"]), (&json!(false), &json!(0)));
+    assert_eq!(dry["still_refused_by"], json!(["192.0.2.0/24"]));
+    assert_eq!(bench.json(0, &reset("192.0.2.9", "--yes"))["reset"], false);
+    for (how, kept) in [("--dry-run", 2), ("--yes", 0)] {
+        let told = bench.json(0, &reset("192.0.2.7", how));
+        let said = (&told["reset"], &told["used"], &told["subject"]);
+        assert_eq!(said, (&json!(true), &json!(2), &json!("192.0.2.7")), "{how}");
+        let steps = &bench.json(0, &["peek", &rule, "192.0.2.7"])["steps"];
+        assert_eq!((&steps[0]["used"], &steps[1]["used"]), (&json!(kept), &json!(3)), "{how}");
+    }
+    let hint = complaint(&mut bench.valkit(&reset("192.0.2.7", "--dry-run")), 0);
+    assert!(hint.contains("refused all the same: by 192.0.2.0/24"), "{hint}");
+    bench.told(0, &reset("192.0.2.0/24", "--yes"));
+    assert_eq!(bench.json(0, &["peek", &rule, "192.0.2.7"])["refused_by"], Value::Null);
 }
 
 #[tokio::test]
@@ -257,6 +300,12 @@ fn two_for_what_makes_no_sense_and_five_where_nobody_answers() {
         (&["check", "--quota", "1/1s", "--cost", "0", "ada"], "--cost"),
         (&["check", "--algorithm", "gcra", "ada"], "--quota"),
         (&["check", "--quota", "1/1s", "--name", "A", "ada"], "is no name of a rule"),
+        (&["check", "--quota", "1/1s", ""], "the subject is empty"),
+        (&["peek", "--quota", "1/1s", ""], "the subject is empty"),
+        (&["reset", "--quota", "1/1s", "--text", ""], "the subject is empty"),
+        (&["check", "--quota", "1/1s", "--prefix", "{mine}:", "ada"], "found '{'"),
+        (&["check", "--quota", "1/1s", "--prefix", "mine\n", "ada"], "found '\\n'"),
+        (&["top", "--quota", "1/1s", "--prefix", ""], "1 to 200 bytes"),
     ] {
         let told = complaint(&mut valkit(arguments), 2);
         assert!(told.contains(expected), "{arguments:?}: {told}");

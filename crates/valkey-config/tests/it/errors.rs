@@ -13,6 +13,41 @@ fn debug_is_as_readable_as_display() {
 }
 
 #[test]
+fn a_table_that_must_not_be_there_is_named_with_its_line() {
+    let sources = Sources::new(PREFIX).refuse_table("rules", "rules have a file of their own");
+    for (text, place) in [
+        ("[sender]\nmax_retries = 1\n[rules.a]\nquota = 1\n[rules.b]\n", "app.toml:3: rules.a"),
+        ("[rules]\n", "app.toml:1: rules"),
+        ("rules = 3\n", "app.toml:1: rules"),
+    ] {
+        let error = sources.clone().toml_text("app.toml", text).load::<SenderSettings>().unwrap_err();
+        assert_eq!(error.to_string(), format!("{place}: rules have a file of their own"));
+    }
+    let fine = "[sender]\nmax_retries = 1\n[others.rules]\n";
+    assert!(sources.toml_text("app.toml", fine).load::<SenderSettings>().is_ok());
+}
+
+/// What opens one waits until somebody writes into it.
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_no_settings_file() {
+    let folder = std::env::temp_dir().join(format!("valkey-config-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let pipe = folder.join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (told, heard) = std::sync::mpsc::channel();
+    let path = pipe.clone();
+    std::thread::spawn(move || {
+        let read = Sources::new(PREFIX).toml_file(path).load::<SenderSettings>();
+        told.send(read.map(drop).map_err(|error| error.to_string()))
+    });
+    let read = heard.recv_timeout(std::time::Duration::from_secs(10));
+    std::fs::remove_dir_all(&folder).unwrap();
+    let error = read.expect("it ends").unwrap_err();
+    assert!(error.contains("it is a pipe, and not a file"), "{error}");
+}
+
+#[test]
 fn all_problems_of_all_structs_and_sources_come_together() {
     let sources = Sources::new(PREFIX)
         .toml_text("app.toml", "[connection]\npol_size = 3\n[sender]\nmax_retries = \"x\"")

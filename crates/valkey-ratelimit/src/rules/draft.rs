@@ -10,7 +10,7 @@ use super::problem::nearest;
 use crate::algorithm::{Algorithm, InvalidAlgorithm};
 use crate::allow::AllowList;
 use crate::quota::Quota;
-use crate::rule::{InvalidRule, Network, Rule, RuleName, Share};
+use crate::rule::{InvalidRule, Network, Prefix, Rule, RuleName, Share};
 use crate::unavailable::OnUnavailable;
 
 /// What a rule can say.
@@ -34,7 +34,7 @@ pub(super) struct Draft {
     quota: Option<Quota>,
     algorithm: Option<String>,
     burst: Option<u64>,
-    prefix: Option<String>,
+    prefix: Option<Prefix>,
     on_unavailable: Option<String>,
     nodes: Option<NonZeroU32>,
     lease: Option<Share>,
@@ -67,7 +67,7 @@ impl Draft {
             "quota" => self.quota = Some(parsed(value)?),
             "algorithm" => self.algorithm = Some(text(value)?.to_owned()),
             "burst" => self.burst = Some(number(value, 1, u64::MAX)?),
-            "prefix" => self.prefix = Some(prefix(text(value)?)?),
+            "prefix" => self.prefix = Some(parsed(value)?),
             "on_unavailable" => self.on_unavailable = Some(choice(value, &["allow", "deny", "local"])?),
             "nodes" => {
                 self.nodes = NonZeroU32::new(number(value, 1, u64::from(u32::MAX))? as u32);
@@ -120,15 +120,15 @@ impl Draft {
         let said = format!("rule {}: ", rule.name());
         let short = |text: String| text.strip_prefix(&said).map_or(text.clone(), str::to_owned);
         rule.validate().map_err(|invalid| {
-            let field = if matches!(invalid, InvalidRule::LeasedLog { .. }) { "lease" } else { "algorithm" };
+            let field = match invalid {
+                InvalidRule::LeasedLog { .. } => "lease",
+                InvalidRule::Prefix { .. } => "prefix",
+                InvalidRule::LogTooLong { .. } => "algorithm",
+            };
             (field, short(invalid.to_string()))
         })?;
-        let idle = "this has no effect: so small a part of the limit is not worth holding, and rules with networks hold nothing";
-        let warning = if rule.lease().is_some() && !rule.is_leased() {
-            Some(("lease", idle.to_owned()))
-        } else {
-            rule.warning().map(|warning| ("algorithm", short(warning)))
-        };
+        let field = if rule.lease().is_some() { "lease" } else { "algorithm" };
+        let warning = rule.warning().map(|warning| (field, short(warning)));
         Ok((rule, warning))
     }
 
@@ -219,19 +219,6 @@ fn choice(value: &DeValue<'_>, all: &[&'static str]) -> Result<String, String> {
     let hint = nearest(text, all.iter().copied())
         .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
     Err(format!("`{text}` is none of {}{hint}", all.join(", ")))
-}
-
-/// Keys carry hash tags of their own, and prefixes are looked for.
-fn prefix(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.len() > 200 {
-        return Err("a prefix has 1 to 200 bytes".to_owned());
-    }
-    match text.chars().find(|letter| !letter.is_ascii_graphic() || matches!(letter, '{' | '}')) {
-        None => Ok(text.to_owned()),
-        Some(letter) => {
-            Err(format!("a prefix has only printable ASCII without spaces and braces, found {letter:?}"))
-        }
-    }
 }
 
 fn table<'v, 'i>(value: &'v DeValue<'i>) -> Result<&'v DeTable<'i>, String> {

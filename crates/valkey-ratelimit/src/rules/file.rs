@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -232,8 +231,9 @@ fn tell(rules: &Rules) {
 /// ever.
 fn read_again(path: &Path) -> Result<String, RulesError> {
     match path.metadata() {
-        Ok(found) if found.file_type().is_fifo() => {
-            let source = io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe, and not a file");
+        Ok(found) if !found.is_file() && !found.is_dir() => {
+            let source =
+                io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe or a device, and not a file");
             Err(RulesError::Unreadable { path: path.to_owned(), source })
         }
         // Whatever else is wrong is said when it is opened.

@@ -70,7 +70,7 @@ fn every_field_is_read() {
     assert!(rules.get("other").is_none());
     let warnings: Vec<String> = rules.warnings().iter().map(ToString::to_string).collect();
     assert!(
-        warnings.len() == 1 && warnings[0].starts_with("line 12: rules.full.lease: this has no effect"),
+        warnings.len() == 1 && warnings[0].starts_with("line 12: rules.full.lease: the lease has no effect"),
         "{warnings:?}"
     );
     assert_eq!(rules.nearest("plane").map(|rule| rule.name().as_str()), Some("plain"));
@@ -116,7 +116,7 @@ fn each_field_says_what_it_takes() {
             "line 4: rules.a.burst: expected a whole number from 1, found the number 0",
         ),
         ("prefix = \"a{b\"", "found '{'"),
-        ("prefix = \"\"", "a prefix has 1 to 200 bytes"),
+        ("prefix = \"\"", "a prefix of keys has 1 to 200 bytes"),
         ("on_unavailable = \"alow\"", "`alow` is none of allow, deny, local; did you mean `allow`?"),
         ("nodes = 3", "rules.a.nodes: "),
         ("on_unavailable = \"local\"", "rules.a.on_unavailable: "),

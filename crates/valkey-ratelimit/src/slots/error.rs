@@ -5,7 +5,7 @@ use std::time::Duration;
 use valkey_connection::Error;
 
 use crate::error::Failed;
-use crate::rule::RuleName;
+use crate::rule::{InvalidPrefix, RuleName};
 
 /// Why there is no slot, other than that there is no room: that is [`Acquired::Full`](crate::Acquired::Full).
 #[non_exhaustive]
@@ -18,6 +18,22 @@ pub enum SlotError {
         rule: RuleName,
         /// How many there can be.
         most: usize,
+    },
+    /// A subject is empty: all who have no name would share their slots.
+    #[error(
+        "rule {rule}: the subject is empty: count whoever has no name by something else, or leave the rule out"
+    )]
+    NoSubject {
+        /// The rule.
+        rule: RuleName,
+    },
+    /// Keys cannot begin so.
+    #[error("rule {rule}: {source}")]
+    Prefix {
+        /// The rule.
+        rule: RuleName,
+        /// What is wrong with it.
+        source: InvalidPrefix,
     },
     /// Somebody else keeps something else under the key.
     #[error(
@@ -61,6 +77,12 @@ pub enum SlotError {
         /// What the connection says.
         source: Error,
     },
+    /// The runtime that asked for all of this process ended.
+    #[error("rule {rule}: the runtime that asked for this slot and others ended: ask again")]
+    GivenUp {
+        /// The rule.
+        rule: RuleName,
+    },
     /// The answer is none of the script's.
     #[error("rule {rule}: the store's answer makes no sense: {reason}")]
     BadAnswer {
@@ -74,18 +96,24 @@ pub enum SlotError {
 impl SlotError {
     /// Whether the store could not be asked. All else is a mistake in what was asked, or somebody else's key.
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Away { .. } | Self::Late { .. } | Self::Unavailable { .. })
+        matches!(
+            self,
+            Self::Away { .. } | Self::Late { .. } | Self::Unavailable { .. } | Self::GivenUp { .. }
+        )
     }
 
     /// The class as a word for metrics and logs.
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Demands { .. } => "demands",
+            Self::NoSubject { .. } => "no_subject",
+            Self::Prefix { .. } => "prefix",
             Self::ForeignKey { .. } => "foreign_key",
             Self::Crowded { .. } => "crowded",
             Self::Away { .. } => "away",
             Self::Late { .. } => "late",
             Self::Unavailable { .. } => "unavailable",
+            Self::GivenUp { .. } => "given_up",
             Self::BadAnswer { .. } => "bad_answer",
         }
     }
@@ -95,6 +123,7 @@ impl SlotError {
         match error {
             Failed::Store(source) => Self::Unavailable { rule, source },
             Failed::Late(deadline) => Self::Late { rule, deadline },
+            Failed::GivenUp => Self::GivenUp { rule },
             Failed::Answer(reason) => Self::BadAnswer { rule, reason },
         }
     }

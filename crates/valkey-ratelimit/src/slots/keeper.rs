@@ -14,13 +14,16 @@ use valkey_connection::{Connection, Mode};
 use super::line::{Batch, Dealt, Got, Line, Member, Waiting};
 use super::scripts::{self, Caller, Code, Fact, How, Told};
 use super::{Permit, SlotSettings};
-use crate::asking::Asking;
+use crate::asking::{Asking, Outage};
 use crate::combiner::hash_tag;
 use crate::error::Failed;
-use crate::outage::{Health, Machine, Route};
+use crate::outage::Health;
 
-/// So often it is made sure that the store still knows, and what could not be told is told.
+/// So often what could not be told is told.
 const PULSE: Duration = Duration::from_millis(250);
+/// And after so many of these it is made sure that each node of a cluster still knows: there may be a call for each hash tag. One
+/// server, which is a single call, is looked at each time.
+const LOOKS: u8 = 4;
 
 /// What came of wanting one of each.
 #[derive(Debug)]
@@ -40,7 +43,7 @@ pub(super) struct Keeper {
     /// One, or in a cluster one for each hash tag: the keys of a call have to be on one node.
     lines: Mutex<HashMap<Bytes, Line<Wanted>>>,
     clustered: bool,
-    outage: Mutex<Machine>,
+    outage: Outage,
     /// There from the first slot on.
     runtime: OnceLock<Handle>,
 }
@@ -53,7 +56,7 @@ impl Keeper {
             caller: Caller { field, lease_ms },
             numbers: AtomicU64::new(1),
             lines: Mutex::default(),
-            outage: Mutex::new(Machine::new(settings.deadline, Instant::now())),
+            outage: Outage::new(settings.deadline),
             runtime: OnceLock::new(),
             connection,
             settings,
@@ -61,7 +64,7 @@ impl Keeper {
     }
 
     pub(super) fn health(&self) -> Health {
-        lock(&self.outage).health()
+        self.outage.health()
     }
 
     /// What this process holds of a key.
@@ -89,7 +92,7 @@ impl Keeper {
     pub(super) async fn acquire(self: &Arc<Self>, members: &[Member]) -> Option<Result<Wanted, Failed>> {
         let begun = Instant::now();
         // All of a process travel in one call: there is no rush to be spared when the store is back.
-        let Route::Store(turn) = lock(&self.outage).route(begun, 0.0) else { return None };
+        let turn = self.outage.route(begun, || 0.0)?;
         let asking = Asking::new(&self.outage, Some(turn));
         let deadline = self.settings.deadline;
         let answer = tokio::time::timeout(deadline, self.acquire_parts(members)).await;
@@ -107,7 +110,7 @@ impl Keeper {
             self.with_line(&tag, |line| {
                 line.want(places.iter().map(|at| members[*at].clone()).collect(), answer);
             });
-            let wanted = answered.await.unwrap_or_else(|_| Err(gone()))?;
+            let wanted = answered.await.unwrap_or(Err(Failed::GivenUp))?;
             match wanted {
                 Wanted::Held(permit) => held.join(permit),
                 Wanted::Refused(totals) => {
@@ -185,7 +188,7 @@ impl Keeper {
         let deadline = 2 * self.settings.deadline;
         let all = async {
             for answer in answers {
-                answer.await.unwrap_or_else(|_| Err(gone()))?;
+                answer.await.unwrap_or(Err(Failed::GivenUp))?;
             }
             Ok(())
         };
@@ -239,12 +242,7 @@ impl Keeper {
     async fn serve(self: &Arc<Self>, tag: &Bytes, batch: Batch<Wanted>) {
         let begun = Instant::now();
         // Who waits for a slot has a turn already; facts are told in any case, and what comes of it is learnt from.
-        let turn = if batch.groups.is_empty() {
-            let route = lock(&self.outage).route(begun, 0.0);
-            if let Route::Store(turn) = route { Some(turn) } else { None }
-        } else {
-            None
-        };
+        let turn = if batch.groups.is_empty() { self.outage.route(begun, || 0.0) } else { None };
         let asking = Asking::new(&self.outage, turn);
         let answer = self.call(&batch.facts, &batch.groups).await;
         asking.settle(&answer, begun.elapsed());
@@ -290,12 +288,15 @@ impl Keeper {
         }
     }
 
-    fn pulse(self: &Arc<Self>, renews: bool) {
+    fn pulse(self: &Arc<Self>, number: u8, renews: bool) {
         let now = Instant::now();
         let tags: Vec<Bytes> = lock(&self.lines).keys().cloned().collect();
         for tag in tags {
+            // Not all of them at the same time.
+            let turn = tag.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte)) % LOOKS;
+            let looks = !self.clustered || number == turn;
             self.with_line(&tag, |line| {
-                line.pulse(now);
+                line.pulse(looks, now);
                 if renews {
                     line.tell_all();
                 }
@@ -308,19 +309,15 @@ async fn renew(keeper: Weak<Keeper>, every: Duration) {
     let mut pulses = tokio::time::interval(PULSE);
     pulses.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut renewed = Instant::now();
-    loop {
+    for number in (0..LOOKS).cycle() {
         pulses.tick().await;
         let Some(keeper) = keeper.upgrade() else { return };
         let renews = renewed.elapsed() >= every;
         if renews {
             renewed = Instant::now();
         }
-        keeper.pulse(renews);
+        keeper.pulse(number, renews);
     }
-}
-
-fn gone() -> Failed {
-    Failed::Answer("the call was given up".to_owned())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -148,12 +148,14 @@ impl<T> Line<T> {
         }
     }
 
-    /// The store is asked whether it still knows of one, unless there is more to tell anyway: of the one told longest ago, so
-    /// that a loss is not missed for what was told after it. What is past is forgotten.
-    pub(super) fn pulse(&mut self, now: Instant) {
+    /// What could not be told is told again, and what is past is forgotten. Whoever looks asks the store whether it still knows of
+    /// one, unless there is more to tell anyway: of the one told longest ago, so that a loss is not missed for what was told after
+    /// it.
+    pub(super) fn pulse(&mut self, looks: bool, now: Instant) {
         self.resting = false;
         self.entries.retain(|_, entry| !entry.is_over(now));
-        if self.facts.is_empty()
+        if looks
+            && self.facts.is_empty()
             && let Some((key, entry)) = self
                 .entries
                 .iter_mut()

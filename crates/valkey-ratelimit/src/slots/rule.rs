@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 
-use crate::rule::{PREFIX, RuleName};
+use super::SlotError;
+use crate::rule::{PREFIX, RuleName, prefix};
 use crate::subject::Subject;
 use crate::unavailable::OnUnavailable;
 
@@ -43,7 +44,8 @@ impl SlotRule {
         Self { name, most, prefix: PREFIX.to_owned(), on_unavailable: OnUnavailable::default() }
     }
 
-    /// With keys that begin otherwise than [`PREFIX`].
+    /// With keys that begin otherwise than [`PREFIX`]: with a [`Prefix`](crate::Prefix), or a text that is one; whoever acquires is
+    /// told if it is not.
     #[must_use]
     pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
@@ -77,6 +79,15 @@ impl SlotRule {
     pub fn key(&self, subject: &Subject) -> String {
         let [one, two] = subject.tag().map(char::from);
         format!("{}{{{one}{two}}}:{}:{subject}:held", self.prefix, self.name)
+    }
+
+    /// Whether there can be slots of a subject.
+    pub(super) fn accepts(&self, subject: &Subject) -> Result<(), SlotError> {
+        let rule = || self.name.clone();
+        if let Some(source) = prefix::fault(&self.prefix) {
+            return Err(SlotError::Prefix { rule: rule(), source });
+        }
+        if subject.is_nobody() { Err(SlotError::NoSubject { rule: rule() }) } else { Ok(()) }
     }
 
     pub(super) fn bytes(&self, subject: &Subject) -> Bytes {

@@ -1,15 +1,17 @@
 //! `valkit limit check`
 
+use std::time::Duration;
+
 use clap::Args;
 use serde::Serialize;
 use valkey_ratelimit::{Allowed, Decision, Demand, Denied, OnUnavailable, Rule, Source, Subject};
 
 use super::{Whom, limiter, millis, rules::Origin};
-use crate::{context::Context, exit::Exit, failure::Failure, text};
+use crate::{context::Context, exit::Exit, failure::Failure, table::Column, text};
 
 const EXAMPLES: &str = "\
 Asks as a program does that has the rule, and charges the same count. With several rules, all are charged or none: if one \
-refuses, all are denied, and those that had room have nothing in `retry after`. What \
+refuses, all are denied, and the table says which of them refuse and which would have had room. What \
 the rule says of outages is for programs that serve somebody: here the exit code is 5.
 
 Exit codes: 0 allowed, 6 denied, 5 server not reachable, 4 no such rule, 1 all else, also a user whom the server refuses.
@@ -39,6 +41,8 @@ struct Told {
     subject: String,
     cost: u64,
     decision: &'static str,
+    /// Whether it is this rule that refuses: of several, all are denied if one does.
+    refuses: bool,
     source: &'static str,
     /// Unknown to who decides without the store.
     remaining: Option<u64>,
@@ -49,11 +53,22 @@ struct Told {
     network: Option<String>,
 }
 
+/// Of several rules, which of them refuses.
+const COLUMNS: [Column<Told>; 7] = [
+    Column::left("RULE", |told| told.rule.clone()),
+    Column::left("DECISION", |told| told.word().to_owned()),
+    Column::left("SUBJECT", |told| told.network.as_ref().unwrap_or(&told.subject).clone()),
+    Column::left("SOURCE", |told| told.source.to_owned()),
+    Column::right("REMAINING", |told| told.remaining.map_or_else(unknown, |count| count.to_string())),
+    Column::right("RETRY AFTER", Told::retry_after),
+    Column::right("RESET AFTER", |told| told.reset_after_ms.map_or_else(unknown, time)),
+];
+
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
     let Arguments { rule, whom, cost, origin } = arguments;
     let strict = |rule: Rule| rule.with_on_unavailable(OnUnavailable::Deny);
     let rules: Vec<Rule> = origin.rules(rule.as_deref(), context)?.into_iter().map(strict).collect();
-    let subject = whom.subject();
+    let subject = whom.subject()?;
     let decisions =
         ask(&rules, &subject, cost, context).await.map_err(|failure| Failure::Unasked(failure.into()))?;
     let denied = decisions.iter().any(|decision| !decision.is_allowed());
@@ -64,10 +79,7 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         .collect();
     let shown = match &told[..] {
         [told] => context.output.object(told, || told.text(context)),
-        told => {
-            let all = || told.iter().map(|told| told.text(context)).collect::<Vec<_>>().join("\n");
-            context.output.object(&told, all)
-        }
+        told => context.output.list(&COLUMNS, told),
     };
     if denied {
         // Also if nobody reads it: the code is what scripts go by.
@@ -104,6 +116,7 @@ impl Told {
                     subject,
                     cost,
                     decision: "allowed",
+                    refuses: false,
                     source: source.as_str(),
                     remaining: known.then_some(remaining),
                     retry_after_ms: 0,
@@ -111,13 +124,16 @@ impl Told {
                     network: None,
                 }
             }
-            Decision::Denied(Denied { source, remaining, retry_after, reset_after, subject: by, .. }) => {
+            Decision::Denied(denied) => {
+                let refuses = denied.refuses();
+                let Denied { source, remaining, retry_after, reset_after, subject: by, .. } = denied;
                 Self {
                     network: (by.as_str() != subject).then(|| by.as_str().to_owned()),
                     rule,
                     subject,
                     cost,
                     decision: "denied",
+                    refuses,
                     source: source.as_str(),
                     remaining: Some(remaining),
                     retry_after_ms: millis(retry_after),
@@ -127,16 +143,27 @@ impl Told {
         }
     }
 
+    /// What it is told of among several.
+    fn word(&self) -> &'static str {
+        match (self.decision, self.refuses) {
+            ("denied", true) => "refuses",
+            ("denied", false) => "has room",
+            (decision, _) => decision,
+        }
+    }
+
+    fn retry_after(&self) -> String {
+        if self.refuses { time(self.retry_after_ms) } else { unknown() }
+    }
+
     fn text(&self, context: &Context) -> String {
-        let time = |ms| text::duration(std::time::Duration::from_millis(ms));
-        let unknown = || "-".to_owned();
         let mut pairs = vec![
             ("rule", self.rule.clone()),
             ("subject", self.subject.clone()),
             ("decision", self.decision.to_owned()),
             ("source", self.source.to_owned()),
             ("remaining", self.remaining.map_or_else(unknown, |count| count.to_string())),
-            ("retry after", if self.decision == "denied" { time(self.retry_after_ms) } else { unknown() }),
+            ("retry after", self.retry_after()),
             ("reset after", self.reset_after_ms.map_or_else(unknown, time)),
         ];
         if let Some(network) = &self.network {
@@ -144,4 +171,12 @@ impl Told {
         }
         context.output.pairs(&pairs)
     }
+}
+
+fn unknown() -> String {
+    "-".to_owned()
+}
+
+fn time(ms: u64) -> String {
+    text::duration(Duration::from_millis(ms))
 }

@@ -1,14 +1,16 @@
 //! `valkit limit peek`
 
+use std::time::Duration;
+
 use clap::Args;
 use serde::Serialize;
-use valkey_ratelimit::{Rule, Standing};
+use valkey_ratelimit::{Rule, Usage};
 
 use super::{Whom, limiter, millis, rules::Origin};
-use crate::{context::Context, exit::Exit, failure::Failure, text};
+use crate::{context::Context, exit::Exit, failure::Failure, table::Column, text};
 
 const EXAMPLES: &str = "\
-Of an address with limits on its networks, too, it shows what is left of the tightest.
+Of an address with limits on its networks, too, it shows what is left of the tightest, who refuses, and then each step.
 
 Examples:
   valkit limit peek per-ip 192.0.2.7 --rules rules.toml
@@ -39,50 +41,97 @@ struct Told {
     remaining: Option<u64>,
     retry_after_ms: Option<u64>,
     reset_after_ms: Option<u64>,
+    /// The step that refuses for longest, if one does.
+    refused_by: Option<String>,
+    /// The subject's own count, and then those of its networks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    steps: Vec<Step>,
 }
+
+#[derive(Serialize)]
+struct Step {
+    subject: String,
+    used: u64,
+    limit: u64,
+    refuses: bool,
+    retry_after_ms: u64,
+    reset_after_ms: u64,
+}
+
+const COLUMNS: [Column<Step>; 6] = [
+    Column::left("STEP", |step| step.subject.clone()),
+    Column::right("USED", |step| step.used.to_string()),
+    Column::right("LIMIT", |step| step.limit.to_string()),
+    Column::left("DECISION", |step| if step.refuses { "refuses" } else { "has room" }.to_owned()),
+    Column::right(
+        "RETRY AFTER",
+        |step| if step.refuses { time(step.retry_after_ms) } else { "-".to_owned() },
+    ),
+    Column::right("RESET AFTER", |step| time(step.reset_after_ms)),
+];
 
 pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
     let Arguments { rule, whom, cost, origin } = arguments;
     let rule = origin.rule(rule.as_deref(), context)?;
-    let subject = whom.subject();
-    let standing = if rule.allows(&subject) {
-        None
+    let subject = whom.subject()?;
+    let steps = if rule.allows(&subject) {
+        Vec::new()
     } else {
-        Some(limiter(context).await?.peek(&rule, &subject, cost).await?)
+        limiter(context).await?.peek_each(&rule, &subject, cost).await?
     };
-    let told = Told::of(&rule, subject.as_str(), standing);
-    context.output.object(&told, || {
-        let unknown = || "-".to_owned();
-        let time = |time: fn(&Standing) -> std::time::Duration| {
-            standing.map_or_else(unknown, |standing| text::duration(time(&standing)))
-        };
-        let remaining = match standing {
-            Some(standing) => standing.remaining.to_string(),
-            None => "never limited: on the allow list".to_owned(),
-        };
-        context.output.pairs(&[
-            ("rule", told.rule.clone()),
-            ("subject", told.subject.clone()),
-            ("quota", format!("{}, {}", told.quota, told.algorithm)),
-            ("remaining", remaining),
-            ("retry after", time(|standing| standing.retry_after)),
-            ("reset after", time(|standing| standing.reset_after)),
-        ])
-    })?;
+    let told = Told::of(&rule, subject.as_str(), steps);
+    context.output.object(&told, || told.text(context))?;
     Ok(Exit::Ok)
 }
 
 impl Told {
-    fn of(rule: &Rule, subject: &str, standing: Option<Standing>) -> Self {
+    fn of(rule: &Rule, subject: &str, steps: Vec<Usage>) -> Self {
+        let steps: Vec<Step> = steps.into_iter().map(Step::of).collect();
+        let refused_by = steps.iter().filter(|step| step.refuses).max_by_key(|step| step.retry_after_ms);
         Self {
             rule: rule.name().to_string(),
             subject: subject.to_owned(),
             quota: rule.quota().to_string(),
             algorithm: rule.algorithm().name(),
-            allow_list: standing.is_none(),
-            remaining: standing.map(|standing| standing.remaining),
-            retry_after_ms: standing.map(|standing| millis(standing.retry_after)),
-            reset_after_ms: standing.map(|standing| millis(standing.reset_after)),
+            allow_list: steps.is_empty(),
+            remaining: steps.iter().map(|step| step.limit - step.used).min(),
+            retry_after_ms: steps.iter().map(|step| step.retry_after_ms).max(),
+            reset_after_ms: steps.iter().map(|step| step.reset_after_ms).max(),
+            refused_by: refused_by.map(|step| step.subject.clone()),
+            steps,
         }
     }
+
+    fn text(&self, context: &Context) -> String {
+        let unknown = || "-".to_owned();
+        let remaining = match self.remaining {
+            Some(remaining) => remaining.to_string(),
+            None => "never limited: on the allow list".to_owned(),
+        };
+        let mut pairs = vec![
+            ("rule", self.rule.clone()),
+            ("subject", self.subject.clone()),
+            ("quota", format!("{}, {}", self.quota, self.algorithm)),
+            ("remaining", remaining),
+            ("retry after", self.retry_after_ms.map_or_else(unknown, time)),
+            ("reset after", self.reset_after_ms.map_or_else(unknown, time)),
+        ];
+        if self.steps.len() < 2 {
+            return context.output.pairs(&pairs);
+        }
+        pairs.push(("refused by", self.refused_by.clone().unwrap_or_else(|| "nobody".to_owned())));
+        context.output.pairs(&pairs) + "\n" + &context.output.table(&COLUMNS, &self.steps)
+    }
+}
+
+impl Step {
+    fn of(usage: Usage) -> Self {
+        let Usage { subject, used, limit, retry_after, reset_after, .. } = usage;
+        let (retry_after_ms, reset_after_ms) = (millis(retry_after), millis(reset_after));
+        Self { subject, used, limit, refuses: !retry_after.is_zero(), retry_after_ms, reset_after_ms }
+    }
+}
+
+fn time(ms: u64) -> String {
+    text::duration(Duration::from_millis(ms))
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use valkey_ratelimit::{Algorithm, Quota, Rule, RuleName, Rules};
+use valkey_ratelimit::{Algorithm, Prefix, Quota, Rule, RuleName, Rules};
 
 use crate::{context::Context, failure::Failure};
 
@@ -28,7 +28,7 @@ pub(super) struct Origin {
     name: RuleName,
     /// What its keys begin with
     #[arg(long, value_name = "TEXT", requires = "quota", default_value = valkey_ratelimit::PREFIX)]
-    prefix: String,
+    prefix: Prefix,
 }
 
 impl Origin {
@@ -79,7 +79,7 @@ impl Origin {
         let algorithm = Algorithm::named(&self.algorithm, self.burst).map_err(|invalid| {
             Failure::usage(invalid.to_string(), "--algorithm NAME, and for gcra --burst N")
         })?;
-        Ok(Rule::new(self.name.clone(), quota).with_algorithm(algorithm).with_prefix(&self.prefix))
+        Ok(Rule::new(self.name.clone(), quota).with_algorithm(algorithm).with_prefix(self.prefix.clone()))
     }
 
     fn file(&self, context: &Context) -> Result<Rules, Failure> {

@@ -232,6 +232,21 @@ pub(super) const OF_GRANT: &[Mutant] = &[
         "local to, times_at = from + count - 1, at + TERMS - from - (count > 1 and 1 or 0)",
     ),
     (
+        "those of which each is one request are two",
+        "local raw, times, level = plain[i], once and 1",
+        "local raw, times, level = plain[i], once and 2",
+    ),
+    (
+        "those of which each is one request are two, in a window",
+        "local raw, times, total = plain[i], once and 1",
+        "local raw, times, total = plain[i], once and 2",
+    ),
+    (
+        "those of which each is one request have numbers all the same",
+        "count, numbers = -count, 0",
+        "count, numbers = -count, -count",
+    ),
+    (
         "a life too short",
         "lives[i] = ceil(reset_after / 1000)\n      parts[i + 1] = pack('<i4I4i8i8i8', mine, room",
         "lives[i] = -3599999\n      parts[i + 1] = pack('<i4I4i8i8i8', mine, room",

@@ -181,7 +181,7 @@ impl World {
                     self.reach(who, number, &facts, &groups);
                 }
             }
-            Step::Pulse(who) => self.processes[*who].line.pulse(self.now),
+            Step::Pulse(who) => self.processes[*who].line.pulse(true, self.now),
             Step::Renew(who) => self.processes[*who].line.tell_all(),
         }
     }
@@ -225,7 +225,7 @@ impl World {
     /// Everybody is heard, until nobody has anything to say.
     fn calm(&mut self) {
         for who in 0..PROCESSES {
-            self.processes[who].line.pulse(self.now);
+            self.processes[who].line.pulse(true, self.now);
             for _ in 0..20 {
                 self.arrive(who, Fate::Answered);
                 self.step(&Step::Send(who));
@@ -276,7 +276,7 @@ impl World {
         self.all_agree()?;
         self.now += 2 * LEASE;
         for process in &mut self.processes {
-            process.line.pulse(self.now);
+            process.line.pulse(true, self.now);
             prop_assert!(process.line.is_empty(), "{:?}", process.line);
         }
         Ok(())
@@ -373,13 +373,32 @@ fn one_loss_makes_all_be_told() {
             let answer = Told { keys: keys.collect(), granted: Vec::new() };
             line.settle(batch, &answer, now, LEASE);
         }
-        line.pulse(now);
+        line.pulse(true, now);
         told
     };
     assert_eq!(tell_all(false), KEYS);
     assert_eq!(tell_all(true), 1, "a pulse");
     assert_eq!(tell_all(false), 1 + KEYS, "a pulse, and what it found out");
     assert_eq!(tell_all(true), 1, "a pulse");
+}
+
+/// In a cluster not each pulse looks at each line; what could not be told is told again with each.
+#[test]
+fn a_pulse_that_does_not_look_tells_only_what_is_not_known() {
+    let mut line: Line<Got> = Line::default();
+    let now = Instant::now();
+    line.hold(&key(0));
+    let batch = line.take(now).expect("a fact");
+    line.fail(batch, &Failed::Late(LEASE), true);
+    assert!(line.take(now).is_none(), "it rests");
+    line.pulse(false, now);
+    let batch = line.take(now).expect("it is told again");
+    let key = Key { code: Code::Done, others: 0, before: Some(0) };
+    line.settle(batch, &Told { keys: vec![key], granted: Vec::new() }, now, LEASE);
+    line.pulse(false, now);
+    assert!(line.take(now).is_none(), "the store knows, and is not asked");
+    line.pulse(true, now);
+    assert_eq!(line.take(now).expect("a look").facts.len(), 1);
 }
 
 /// What a call says that comes late, it says with its old number: it cannot hide that all is lost.
@@ -406,7 +425,7 @@ fn a_loss_is_found_out_while_an_earlier_call_may_still_come() {
             let answer = Told { keys: keys.collect(), granted: Vec::new() };
             line.settle(batch, &answer, now, LEASE);
         }
-        line.pulse(now);
+        line.pulse(true, now);
         told
     };
     assert_eq!(tell_all(true), KEYS);
@@ -423,13 +442,13 @@ fn who_came_and_went_without_the_store_is_forgotten() {
         line.hold(&key(number));
         line.let_go(&key(number), None);
         if number % 100 == 99 {
-            line.pulse(now);
+            line.pulse(true, now);
             if let Some(batch) = line.take(now) {
                 line.fail(batch, &Failed::Late(LEASE), true);
             }
             assert!(line.entries.len() <= 100 && line.facts.len() <= 100, "{}", line.entries.len());
         }
     }
-    line.pulse(now);
+    line.pulse(true, now);
     assert!(line.take(now).is_none() && line.is_empty(), "there is nothing to tell of them");
 }

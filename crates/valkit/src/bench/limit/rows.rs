@@ -78,6 +78,11 @@ impl Place {
     }
 }
 
+/// A name as it may stand in a key.
+fn in_a_key(name: &str) -> String {
+    name.replace(|c: char| !c.is_ascii_alphanumeric(), "-")
+}
+
 // === impl Row ===
 
 impl Row {
@@ -122,7 +127,7 @@ impl Row {
 
     pub(crate) async fn measure(self, site: &Site, time: Duration) -> Result<Measured, Failure> {
         let Self { way, place, tasks } = self;
-        let prefix = format!("{}{}:{tasks}:{}:", site.prefix, place.name().replace(' ', "-"), way.name());
+        let prefix = format!("{}{}:{tasks}:{}:", site.prefix, in_a_key(place.name()), in_a_key(way.name()));
         let subjects = subjects(place.subjects());
         let asker = way.asker(&site.connection, &site.limiter, &prefix, place.quota(way)?, subjects)?;
         if place == Place::Denied {
