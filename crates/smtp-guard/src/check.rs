@@ -4,12 +4,13 @@ use std::io::{self, Write as _};
 
 use smtp_guard::{Guard, GuardSettings};
 use valkey_config::{Setting as _, format_duration};
+use valkit_service::Exit;
 
-use crate::exit::Exit;
+use crate::exit;
 
 /// Reaches Valkey, and says what would run. It listens nowhere: a node that runs is not disturbed.
 pub(crate) async fn run(settings: GuardSettings) -> Result<Exit, (Exit, String)> {
-    let node = Guard::check(&settings).await.map_err(|error| (Exit::of(&error), error.to_string()))?;
+    let node = Guard::check(&settings).await.map_err(|error| (exit::of(&error), error.to_string()))?;
     let _ = writeln!(io::stdout(), "node {node}\n{}\nall is well", describe(&settings));
     Ok(Exit::Ok)
 }

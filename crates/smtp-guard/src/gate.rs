@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 use valkey_ratelimit::NodeId;
+use valkit_service::Shutdown;
 
 use self::copy::Patience;
 use self::refusals::Refusals;
@@ -28,7 +29,6 @@ use crate::guard::GuardError;
 use crate::limits::Limits;
 use crate::reply;
 use crate::settings::{GuardSettings, Network};
-use crate::shutdown::Shutdown;
 use crate::telemetry::{self, Refusal};
 
 /// Connections that the system keeps until they are accepted.

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use valkey_connection::Connection;
 use valkey_ratelimit::{LimitError, NodeId};
+use valkit_service::Shutdown;
+use valkit_service::http::Http;
 
 use crate::gate::Gate;
-use crate::http::Http;
+use crate::http::{self, NodeSite};
 use crate::limits::Limits;
 use crate::node;
-use crate::policy::PolicyService;
-use crate::settings::{GuardSettings, Listen};
-use crate::shutdown::Shutdown;
+use crate::policy::{PolicyService, Reload};
+use crate::settings::{GuardSettings, Listen, SettingsFile};
 use crate::store::Store;
 
 /// A node: its gate, its policy service, its metrics, over one store.
@@ -40,7 +41,8 @@ pub struct Guard {
     store: Store,
     gate: Option<Gate>,
     policy: PolicyService,
-    http: Option<Http>,
+    reload: Option<Reload>,
+    http: Option<Http<NodeSite>>,
 }
 
 /// Why a guard does not run.
@@ -87,8 +89,16 @@ impl Guard {
             Some(Gate::bind(&settings, &node, limits)?)
         };
         let policy = PolicyService::bind(&settings, store.clone()).await?;
-        let http = Http::bind(&settings, &node, store.clone()).await?;
-        Ok(Self { settings, node, store, gate, policy, http })
+        let http = http::bind(&settings, &node, store.clone()).await?;
+        Ok(Self { settings, node, store, gate, policy, reload: None, http })
+    }
+
+    /// Looks at the file of its settings every few seconds, and puts the limits of the policy service into force that stand there
+    /// then. A file that is wrong leaves them as they were, and is told of; all else in it waits for a restart.
+    #[must_use]
+    pub fn watching(mut self, file: SettingsFile) -> Self {
+        self.reload = self.policy.reload(file, &self.settings);
+        self
     }
 
     /// Whether a node with these settings could run, as far as can be said without listening anywhere: the store is reached,
@@ -138,7 +148,7 @@ impl Guard {
     /// # Cancel safety
     /// Dropped, it ends at once, and what it held counts until its lease ends.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), GuardError> {
-        let Self { settings, store, gate, policy, http, node: _ } = self;
+        let Self { settings, store, gate, policy, reload, http, node: _ } = self;
         let mut watched = JoinSet::new();
         if let Some(http) = http {
             watched.spawn(http.run(shutdown.clone()));
@@ -149,6 +159,9 @@ impl Guard {
             services.spawn(gate.run(shutdown.clone(), settings.identity.drain_timeout));
         }
         services.spawn(policy.run(shutdown.clone(), settings.identity.drain_timeout));
+        if let Some(reload) = reload {
+            services.spawn(reload.run(shutdown.clone()));
+        }
         let ended = until_all_end(services, &shutdown).await;
         store.close().await;
         // Last: a node that drains is watched.

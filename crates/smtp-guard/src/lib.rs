@@ -23,13 +23,12 @@ pub mod policy;
 pub mod proxy;
 mod reply;
 pub mod settings;
-mod shutdown;
 mod store;
 mod telemetry;
 
 pub use self::guard::{Guard, GuardError};
 pub use self::settings::GuardSettings;
-pub use self::shutdown::Shutdown;
 pub use self::store::Store;
 
 pub use valkey_ratelimit::NodeId;
+pub use valkit_service::Shutdown;

@@ -5,22 +5,20 @@
 //! force.
 
 mod check;
+mod descriptors;
 mod exit;
-mod signals;
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use smtp_guard::settings::LogFormat;
+use smtp_guard::settings::{LogFormat, SettingsFile};
 use smtp_guard::{Guard, GuardSettings, Shutdown};
 use tokio::runtime::Builder;
 use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
-
-use crate::exit::Exit;
+use valkit_service::{Exit, logs, signals};
 
 /// The variable that names the settings file; it is none of the settings.
 const CONFIG: &str = "SMTP_GUARD_CONFIG";
@@ -88,9 +86,13 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Exit, (Exit, String)> {
-    let vars = std::env::vars_os().filter(|(name, _)| name != CONFIG);
-    let (settings, notices) =
-        GuardSettings::load(cli.config, vars).map_err(|error| (Exit::Usage, error.to_string()))?;
+    let vars = std::env::vars_os().filter(|(name, _)| name != CONFIG).collect::<Vec<_>>();
+    let file = cli.config.map(|file| SettingsFile::new(file, vars.clone()));
+    let (mut settings, notices) = match &file {
+        Some(file) => file.load(),
+        None => GuardSettings::load(None, vars),
+    }
+    .map_err(|error| (Exit::Usage, error.to_string()))?;
     start_logging(&settings)?;
     for notice in notices {
         warn!("{notice}");
@@ -102,24 +104,27 @@ fn run(cli: Cli) -> Result<Exit, (Exit, String)> {
     let exit = if cli.check {
         runtime.block_on(check::run(settings))
     } else {
-        raise_open_files(&settings);
-        runtime.block_on(serve(settings))
+        fit_to_open_files(&mut settings);
+        runtime.block_on(serve(settings, file))
     };
     // A look-up of a name that never ends must not outlive the node.
     runtime.shutdown_background();
     exit
 }
 
-async fn serve(settings: GuardSettings) -> Result<Exit, (Exit, String)> {
+async fn serve(settings: GuardSettings, file: Option<SettingsFile>) -> Result<Exit, (Exit, String)> {
     let shutdown = Shutdown::new();
-    signals::listen(shutdown.clone())
+    signals::listen(shutdown.clone(), "places that were held are free after the lease")
         .map_err(|error| (Exit::Failed, format!("listening for signals: {error}")))?;
-    let guard = Guard::bind(settings).await.map_err(|error| (Exit::of(&error), error.to_string()))?;
+    let mut guard = Guard::bind(settings).await.map_err(|error| (exit::of(&error), error.to_string()))?;
+    if let Some(file) = file {
+        guard = guard.watching(file);
+    }
     let gate = listed(guard.gate_addresses());
     let policy = listed(guard.policy_addresses());
     let http = listed(guard.http_address());
     info!(node = %guard.node(), gate, policy, http, "listening");
-    guard.run(shutdown).await.map_err(|error| (Exit::of(&error), error.to_string()))?;
+    guard.run(shutdown).await.map_err(|error| (exit::of(&error), error.to_string()))?;
     info!("ended");
     Ok(Exit::Ok)
 }
@@ -130,36 +135,45 @@ fn listed(addresses: impl IntoIterator<Item = impl ToString>) -> Option<String> 
     (!addresses.is_empty()).then(|| addresses.join(", "))
 }
 
-/// Each connection that is passed on takes two descriptors: as many as there may be are asked for.
-fn raise_open_files(settings: &GuardSettings) {
-    const OTHERS: u64 = 256;
-    let needed = settings.gate.max_local_connections.get() as u64 * 2 + OTHERS;
+/// Asks the system for as many descriptors as there may be connections, and takes no more of these than it gives: who is told that
+/// the node is full comes again, and who meets a node without descriptors finds nobody.
+fn fit_to_open_files(settings: &mut GuardSettings) {
+    let is_gate = !settings.gate.listen.is_empty();
+    let policy = if settings.policy.listen.is_empty() { 0 } else { settings.policy.max_connections.get() };
+    let gate = if is_gate { settings.gate.max_local_connections.get() } else { 0 };
+    let needed = descriptors::needed(gate, policy);
     let limit = getrlimit(Resource::Nofile);
-    let most = limit.maximum.unwrap_or(u64::MAX);
     if limit.current.is_some_and(|current| current < needed) {
-        let raised = Rlimit { current: Some(needed.min(most)), maximum: limit.maximum };
-        let _ = setrlimit(Resource::Nofile, raised);
+        let current = limit.maximum.map_or(needed, |most| needed.min(most));
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum: limit.maximum });
     }
-    if most < needed && !settings.gate.listen.is_empty() {
+    let Some(given) = getrlimit(Resource::Nofile).current.filter(|given| *given < needed) else { return };
+    let (local, asked) = descriptors::fit(gate, policy, given);
+    if is_gate && local.get() < gate {
+        settings.gate.max_local_connections = local;
         warn!(
-            most,
+            max_local_connections = local,
+            wished = gate,
+            open_files = given,
             needed,
-            "the limit of open files is lower than max_local_connections needs: raise it (ulimit -Hn), or lower that setting"
+            "the limit of open files is too low for gate.max_local_connections, which is lowered: raise the limit (ulimit -Hn, \
+             LimitNOFILE), or lower that setting"
+        );
+    }
+    if asked.get() < policy {
+        settings.policy.max_connections = asked;
+        warn!(
+            max_connections = asked,
+            wished = policy,
+            open_files = given,
+            "the limit of open files is too low for policy.max_connections, which is lowered"
         );
     }
 }
 
 /// Logs on stderr.
 fn start_logging(settings: &GuardSettings) -> Result<(), (Exit, String)> {
-    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| settings.identity.log.clone());
-    let filter = EnvFilter::try_new(format!("fred=off,{filter}"))
-        .map_err(|error| (Exit::Usage, format!("guard.log: `{filter}` is no filter: {error}")))?;
-    let colour =
-        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colour);
-    match settings.identity.log_format {
-        LogFormat::Json => logs.json().flatten_event(true).init(),
-        _ => logs.init(),
-    }
-    Ok(())
+    let identity = &settings.identity;
+    logs::start(&identity.log, identity.log_format == LogFormat::Json)
+        .map_err(|error| (Exit::Usage, format!("guard.log: {error}")))
 }

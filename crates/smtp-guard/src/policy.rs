@@ -37,12 +37,15 @@ mod conversation;
 mod desk;
 mod listener;
 mod memory;
+mod reload;
 mod request;
+mod rules;
 
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -52,11 +55,13 @@ use self::bill::{Asker, Limit};
 use self::conversation::{Broken, Patience, talk};
 use self::desk::Desk;
 use self::listener::{Listener, Stream};
+pub(crate) use self::reload::Reload;
 pub use self::request::{LONGEST_LINE, LONGEST_REQUEST, MOST_ATTRIBUTES, Malformed, Parser, Request, Stage};
+use valkit_service::Shutdown;
+
 use crate::guard::GuardError;
 use crate::pace::Pace;
-use crate::settings::{GuardSettings, Listen};
-use crate::shutdown::Shutdown;
+use crate::settings::{GuardSettings, Listen, SettingsFile};
 use crate::store::Store;
 use crate::telemetry;
 
@@ -67,6 +72,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct PolicyService {
     listeners: Vec<Listener>,
+    limits: Arc<ArcSwap<Vec<Limit>>>,
     office: Arc<Office>,
 }
 
@@ -89,15 +95,9 @@ impl PolicyService {
     /// An address is taken, or not ours; a limit that cannot be.
     pub async fn bind(settings: &GuardSettings, store: Store) -> Result<Self, GuardError> {
         let policy = &settings.policy;
-        let limits = policy.limits.iter().map(|(name, limit)| {
-            let wrong = |reason| GuardError::Limits(format!("policy.limits.{name}: {reason}"));
-            let rule = limit.rule(name).map_err(wrong)?.with_prefix(&settings.resources.valkey_key_prefix);
-            if let Some(warning) = rule.warning() {
-                warn!("{warning}");
-            }
-            Ok(Limit { rule, per: limit.per, count: limit.count })
-        });
-        let limits = limits.collect::<Result<Vec<_>, GuardError>>()?;
+        let limits = rules::of(policy, &settings.resources.valkey_key_prefix)?;
+        rules::tell(&limits);
+        let limits = Arc::new(ArcSwap::from_pointee(limits));
         let mut listeners = Vec::new();
         for listen in &policy.listen {
             let listener = Listener::bind(listen).await;
@@ -109,13 +109,19 @@ impl PolicyService {
         }
         let most = policy.max_connections.get().min(Semaphore::MAX_PERMITS);
         let office = Office {
-            desk: Desk::new(settings, limits, store),
+            desk: Desk::new(settings, Arc::clone(&limits), store),
             patience: Patience { idle: policy.idle_timeout, request: policy.request_timeout },
             places: Arc::new(Semaphore::new(most)),
             most,
             complaints: Pace::new(5),
         };
-        Ok(Self { listeners, office: Arc::new(office) })
+        Ok(Self { listeners, limits, office: Arc::new(office) })
+    }
+
+    /// What puts changed limits of a file into force; nothing if nobody asks them.
+    pub(crate) fn reload(&self, file: SettingsFile, running: &GuardSettings) -> Option<Reload> {
+        let is_asked = !self.listeners.is_empty();
+        is_asked.then(|| Reload::new(file, running.clone(), Arc::clone(&self.limits)))
     }
 
     /// Where it really listens.

@@ -33,7 +33,7 @@ pub(crate) fn unavailable(hostname: &str, reason: Refusal) -> String {
     let text = match reason {
         Refusal::Backend => "the mail server does not answer",
         Refusal::Draining => "this node is about to end",
-        Refusal::Local => "this node is full",
+        Refusal::Local | Refusal::Descriptors => "this node is full",
         _ => "the limits cannot be asked",
     };
     format!("421 4.3.2 {hostname} Error: {text}, try again later\r\n")
@@ -57,6 +57,7 @@ mod tests {
             Refusal::Rate,
             Refusal::Unavailable,
             Refusal::Local,
+            Refusal::Descriptors,
             Refusal::Backend,
             Refusal::Draining,
         ] {

@@ -3,6 +3,7 @@
 //! Defaults < TOML file < environment (`SMTP_GUARD_*`) < `VALKEY_URL`, `VALKEY_KEY_PREFIX`, `NODE_ID`. The file may have
 //! sections of other programs, which are theirs; an unknown key in one of ours is an error.
 
+mod file;
 mod gate;
 mod http;
 mod identity;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use valkey_config::{ConfigError, Contradiction, CsvList, Notice, Origin, ServerUrl, Sources};
 use valkey_connection::ConnectionSettings;
 
+pub use self::file::SettingsFile;
 pub use self::gate::{GateSettings, OnUnavailable};
 pub use self::http::HttpSettings;
 pub use self::identity::{IdentitySettings, LogFormat};
@@ -42,7 +44,7 @@ const SHARED: [(&str, &str); 4] = [
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Everything that can be set.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct GuardSettings {
     /// `[resources]`: the limits, as all nodes have them.
@@ -58,6 +60,10 @@ pub struct GuardSettings {
     /// `[connection]`: how Valkey is reached.
     pub connection: ConnectionSettings,
 }
+
+/// A limit that somebody has written down must not be left out.
+const NO_RULES: &str = "this is a rule of a rule file, and smtp-guard reads none: write [policy.limits.NAME], which says also whom it \
+                        is about (per = \"client\"), and keep rules for valkit and for programs in a file of their own";
 
 type Parts =
     (ResourceSettings, IdentitySettings, GateSettings, PolicySettings, HttpSettings, ConnectionSettings);
@@ -90,6 +96,7 @@ impl GuardSettings {
     /// # Errors
     /// Everything that is wrong, at once.
     pub fn from_sources(sources: &Sources) -> Result<(Self, Vec<Notice>), ConfigError> {
+        let sources = sources.clone().refuse_table("rules", NO_RULES);
         let loaded = sources.load_checked::<Parts>(|(resources, _, _, _, _, connection)| {
             let twice =
                 resources.valkey_url.is_some() && connection.address != ConnectionSettings::default().address;

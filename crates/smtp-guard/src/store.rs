@@ -7,10 +7,10 @@ use std::time::Duration;
 use tracing::{info, warn};
 use valkey_connection::Connection;
 use valkey_ratelimit::{Health, LimitError, Limiter, NodeId, Rule, SlotSettings, Slots, Subject};
+use valkit_service::Shutdown;
 
 use crate::guard::GuardError;
 use crate::settings::GuardSettings;
-use crate::shutdown::Shutdown;
 
 /// How often the store is looked at while all is well.
 const LOOK: Duration = Duration::from_millis(500);

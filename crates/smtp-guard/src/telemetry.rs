@@ -65,6 +65,8 @@ pub(crate) enum Refusal {
     Unavailable,
     /// This process holds as many as it may.
     Local,
+    /// This process has no descriptor left for the connection to the mail server.
+    Descriptors,
     /// The balancer's PROXY header was none, or late.
     Header,
     /// The mail server behind could not be reached.
@@ -82,6 +84,7 @@ impl Refusal {
             Self::Rate => "rate",
             Self::Unavailable => "unavailable",
             Self::Local => "local",
+            Self::Descriptors => "descriptors",
             Self::Header => "header",
             Self::Backend => "backend",
             Self::Draining => "draining",

@@ -36,6 +36,17 @@ struct Running {
 impl Running {
     /// Starts it, and waits until it says where it listens.
     fn start(url: &str, prefix: &str, backend: SocketAddr, vars: &[(&str, &str)]) -> Self {
+        Self::start_by(guard, url, prefix, backend, vars).0
+    }
+
+    /// The same by a command of its own; also what it had logged by then.
+    fn start_by(
+        guard: impl Fn(&[(&str, &str)]) -> Command,
+        url: &str,
+        prefix: &str,
+        backend: SocketAddr,
+        vars: &[(&str, &str)],
+    ) -> (Self, String) {
         let backend = backend.to_string();
         let own = [
             ("VALKEY_URL", url),
@@ -51,8 +62,9 @@ impl Running {
         ];
         let mut child = guard(&own).envs(vars.iter().copied()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
+        let (mut line, mut before) = (String::new(), String::new());
         let address = loop {
+            before.push_str(&line);
             line.clear();
             assert!(log.read_line(&mut line).unwrap() > 0, "it ended");
             if let Some((_, rest)) = line.split_once("\"gate\":\"") {
@@ -61,7 +73,7 @@ impl Running {
         };
         // Nobody reads it, and nobody must wait for that.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Self { child, address }
+        (Self { child, address }, before)
     }
 
     async fn client(&self, from: &str) -> (TcpStream, String) {
@@ -227,4 +239,49 @@ fn resident(node: &Running) -> usize {
         .unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1_024
+}
+
+/// More connections than it has descriptors for, two each: who comes too late is told so, instead of a mail server that does not answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_takes_no_more_connections_than_it_has_descriptors_for() {
+    let few = |vars: &[(&str, &str)]| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n 300 && exec \"$0\"", env!("CARGO_BIN_EXE_smtp-guard")]);
+        command.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.envs(vars.iter().copied());
+        command
+    };
+    let (mail, url) = (quiet_mail_server().await, TestServer::shared().await.url());
+    let (node, log) = Running::start_by(few, &url, &format!("{}:", unique_name("few")), mail, &[]);
+    // Of 300 the node keeps half for itself.
+    assert!(log.contains("\"max_local_connections\":75") && log.contains("ulimit -Hn"), "{log}");
+    let mut held = Vec::new();
+    for number in 0..75 {
+        let (stream, greeting) = node.client(&format!("192.0.2.{}", number + 1)).await;
+        assert_eq!(greeting, "220 mail\r\n", "{number}");
+        held.push(stream);
+    }
+    let mut stream = TcpStream::connect(node.address).await.unwrap();
+    let mut told = String::new();
+    // It may be closed with what we said unread.
+    let _ = stream.read_to_string(&mut told).await;
+    assert!(told.starts_with("421 4.3.2") && told.contains("this node is full"), "{told}");
+}
+
+/// Whoever opens a pipe waits until somebody writes into it.
+#[test]
+fn a_pipe_is_no_settings_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut child = guard(&[]).arg("--config").arg(&pipe).spawn().unwrap();
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() && begun.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let _ = child.kill();
+    let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&stderr).into_owned();
+    assert_eq!(status.code(), Some(2), "{told}");
+    assert!(told.contains("it is a pipe, and not a file"), "{told}");
 }

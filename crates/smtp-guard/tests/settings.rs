@@ -103,6 +103,13 @@ fn what_is_wrong_is_told_with_its_place() {
         ("[resources]\nmax_requests_per_window = 0", &[], "from 1"),
         ("[resources]\nmax_requests_per_window = 10001", &[], "at most 10000"),
         ("[resources]\nrate_limit_window = \"10\"", &[], "a duration such as"),
+        ("[resources]\nvalkey_key_prefix = \"{mine}:\"", &[], "resources.valkey_key_prefix"),
+        ("[resources]\nvalkey_key_prefix = \"two words:\"", &[], "found ' '"),
+        ("", &[("VALKEY_KEY_PREFIX", "{mine}:")], "VALKEY_KEY_PREFIX"),
+        ("", &[("VALKEY_KEY_PREFIX", "mine\n")], "found '\\n'"),
+        // A limit that was written down, and nobody would have asked.
+        ("[http]\n\n[rules.client-minute]\nquota = \"1/1m\"", &[], ":3: rules.client-minute"),
+        ("[rules.client-minute]\nquota = \"1/1m\"", &[], "[policy.limits.NAME]"),
         ("[guard]\nlog_format = \"xml\"", &[], "`text` or `json`"),
         ("", &[("NODE_ID", "a b")], "NODE_ID"),
         ("", &[("VALKEY_URL", "http://x")], "VALKEY_URL"),

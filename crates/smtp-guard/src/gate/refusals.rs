@@ -50,6 +50,17 @@ impl Refusals {
         }
     }
 
+    /// There is no descriptor for the connection to the mail server.
+    pub(super) fn no_descriptor(&self, error: &io::Error) {
+        if self.budget().is_told("descriptors", Instant::now()) {
+            warn!(
+                %error,
+                "no connection to the mail server, for want of descriptors of this node; clients are told to come again: raise the \
+                 limit of open files (ulimit -Hn), or lower gate.max_local_connections"
+            );
+        }
+    }
+
     /// Tells how many were not told of since the last time, if any.
     pub(super) fn summarise(&self) {
         let untold = std::mem::take(&mut self.budget().untold);

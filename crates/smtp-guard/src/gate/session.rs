@@ -4,8 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -93,10 +94,16 @@ async fn receive(
                 |_| io::ErrorKind::TimedOut.into(),
                 |failed| failed.err().unwrap_or_else(|| io::ErrorKind::Other.into()),
             );
-            context.refusals.backend_failed(&context.backend, &error);
+            let reason = if is_ours(&error) {
+                context.refusals.no_descriptor(&error);
+                Refusal::Descriptors
+            } else {
+                context.refusals.backend_failed(&context.backend, &error);
+                Refusal::Backend
+            };
             drop(pass);
-            let line = reply::unavailable(&context.hostname, Refusal::Backend);
-            refuse(context, &mut client, from, Refusal::Backend, None, &line).await;
+            let line = reply::unavailable(&context.hostname, reason);
+            refuse(context, &mut client, from, reason, None, &line).await;
             None
         }
     }
@@ -126,6 +133,17 @@ async fn connect(context: &Context, caller: &Caller) -> io::Result<TcpStream> {
     first.extend(&caller.early);
     backend.write_all(&first).await?;
     Ok(backend)
+}
+
+/// Whether a connection could not be made for want of something here, and the mail server is not to blame.
+fn is_ours(error: &io::Error) -> bool {
+    let wants = |error: &io::Error| {
+        let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+        matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+    };
+    // Whoever looks up a name without a descriptor is told that there is no such name: then a socket is tried.
+    let is_of_the_system = error.raw_os_error().is_some() || error.kind() == io::ErrorKind::TimedOut;
+    wants(error) || (!is_of_the_system && TcpSocket::new_v4().is_err_and(|error| wants(&error)))
 }
 
 /// Says why, and closes so that it is heard: a socket that is closed with unread bytes in it takes back what was said last.

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::time::{Instant, timeout, timeout_at};
+use valkit_service::Shutdown;
 
 use crate::policy::bill::Asker;
 use crate::policy::desk::Desk;
 use crate::policy::request::{Malformed, Parser, Request};
-use crate::shutdown::Shutdown;
 
 /// What a connection reads at once.
 const BUFFER: usize = 4 << 10;

@@ -1,7 +1,9 @@
 //! Who answers the questions.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tokio::time::timeout;
 use tracing::field::display;
 use tracing::{info, warn};
@@ -22,7 +24,8 @@ const MARGIN: Duration = Duration::from_millis(250);
 /// Answers the questions of all connections.
 #[derive(Debug)]
 pub(crate) struct Desk {
-    limits: Vec<Limit>,
+    /// Those of the settings file, as it becomes.
+    limits: Arc<ArcSwap<Vec<Limit>>>,
     memory: Memory,
     store: Store,
     check_timeout: Duration,
@@ -39,7 +42,7 @@ enum Asked {
 }
 
 impl Desk {
-    pub(crate) fn new(settings: &GuardSettings, limits: Vec<Limit>, store: Store) -> Self {
+    pub(crate) fn new(settings: &GuardSettings, limits: Arc<ArcSwap<Vec<Limit>>>, store: Store) -> Self {
         let GuardSettings { policy, gate, .. } = settings;
         let memory = Memory::new(policy.remember, policy.max_remembered.get(), Instant::now());
         let check_timeout = gate.check_timeout;
@@ -49,7 +52,8 @@ impl Desk {
     /// Answers one question, within the timeout of the limits and [`MARGIN`] whatever happens.
     pub(crate) async fn answer(&self, request: &Request, asker: Asker) -> Answer {
         let begun = Instant::now();
-        let bill = Bill::of(&self.limits, request, asker, &self.memory, begun);
+        let limits = self.limits.load_full();
+        let bill = Bill::of(&limits, request, asker, &self.memory, begun);
         let answer = if bill.charges.is_empty() {
             Answer::Dunno(Why::Nothing)
         } else {

@@ -4,6 +4,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use valkey_config::{Contradiction, ServerUrl, Validate, settings};
+use valkey_ratelimit::Prefix;
 
 settings! {
     /// The limits that all nodes share, and where they are kept. The names are those of existing nodes.
@@ -49,6 +50,9 @@ impl Validate for ResourceSettings {
             "max_requests_per_window",
             "at most 10000: each request is kept in a sorted set, which then takes a megabyte for each address",
         );
+        if let Err(invalid) = self.valkey_key_prefix.parse::<Prefix>() {
+            refuse(true, "valkey_key_prefix", &invalid.to_string());
+        }
         found
     }
 }

@@ -5,4 +5,5 @@ mod counting;
 mod documented;
 mod hostile;
 mod outage;
+mod reload;
 mod support;

@@ -35,7 +35,7 @@ impl Node {
         Self::run(guard(url, prefix, policy).await, prefix)
     }
 
-    fn run(guard: Guard, prefix: &str) -> Self {
+    pub(crate) fn run(guard: Guard, prefix: &str) -> Self {
         let address = guard.policy_addresses().remove(0);
         let shutdown = Shutdown::new();
         let told = shutdown.clone();

@@ -1,22 +1,25 @@
-//! The signals that ask the node to end.
+//! The signals that ask a program to end.
 
 use std::io::{self, Write as _};
 use std::time::Duration;
 use std::{process, thread};
 
-use smtp_guard::Shutdown;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 
 use crate::exit::Exit;
+use crate::shutdown::Shutdown;
 
-/// How long the node may take to end after the second signal.
+/// How long the program may take to end after the second signal.
 const LAST: Duration = Duration::from_secs(3);
 
 /// The first SIGINT or SIGTERM drains, the second ends at once; after a while, or a third one, the process is gone whatever
-/// it waits for.
-pub(crate) fn listen(shutdown: Shutdown) -> io::Result<()> {
+/// it waits for, with these last words on stderr and [`Exit::Partial`].
+///
+/// # Errors
+/// The system gives no thread or no signals.
+pub fn listen(shutdown: Shutdown, last_words: &'static str) -> io::Result<()> {
     let (ready, listening) = std::sync::mpsc::channel();
     // A thread and a runtime of its own: the second signal is heard though all others be blocked.
     let work = move || {
@@ -31,7 +34,7 @@ pub(crate) fn listen(shutdown: Shutdown) -> io::Result<()> {
         match heard() {
             Ok((runtime, signals)) => {
                 let _ = ready.send(Ok(()));
-                runtime.block_on(hear(signals, &shutdown));
+                runtime.block_on(hear(signals, &shutdown, last_words));
             }
             Err(error) => drop(ready.send(Err(error))),
         }
@@ -40,16 +43,15 @@ pub(crate) fn listen(shutdown: Shutdown) -> io::Result<()> {
     listening.recv().unwrap_or_else(|_| Err(io::Error::other("its thread has ended")))
 }
 
-async fn hear(mut signals: [Signal; 2], shutdown: &Shutdown) {
+async fn hear(mut signals: [Signal; 2], shutdown: &Shutdown, last_words: &'static str) {
     next(&mut signals).await;
     shutdown.drain();
     next(&mut signals).await;
     shutdown.now();
     let _ = timeout(LAST, next(&mut signals)).await;
     // Whoever should read it may be what everything waits for.
-    let _ = thread::Builder::new().spawn(|| {
-        let _ =
-            writeln!(io::stderr(), "error: ended by force; places that were held are free after the lease");
+    let _ = thread::Builder::new().spawn(move || {
+        let _ = writeln!(io::stderr(), "error: ended by force; {last_words}");
     });
     thread::sleep(Duration::from_millis(100));
     #[expect(clippy::disallowed_methods, reason = "whatever would return to main does not")]

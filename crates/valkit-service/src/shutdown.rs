@@ -3,6 +3,14 @@
 use tokio_util::sync::CancellationToken;
 
 /// Tells everything that runs to end: first gracefully, then at once. Cloning gives another handle of the same wish.
+///
+/// ```
+/// use valkit_service::Shutdown;
+///
+/// let (shutdown, seen_by_a_part) = { let shutdown = Shutdown::new(); (shutdown.clone(), shutdown) };
+/// shutdown.drain();
+/// assert!(seen_by_a_part.is_draining());
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     drain: CancellationToken,
