@@ -1,0 +1,148 @@
+//! What was found.
+
+use std::fmt;
+
+use super::Report;
+use crate::error::{CallError, Cause};
+use crate::service_login::{LoginError, LoginRejected};
+use crate::transport::TransportError;
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// The server.
+    pub server: String,
+    /// What was looked at.
+    pub probe: Probe,
+    /// How it is.
+    pub verdict: Verdict,
+    /// What was seen. It names no person but the service account.
+    pub text: String,
+    /// What helps, unless it is fine.
+    pub remedy: Option<String>,
+}
+
+/// What is looked at.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Probe {
+    /// Whether the server can be reached.
+    Connection,
+    /// Whether it is who it says.
+    Certificate,
+    /// Whether it takes the name that it is called by (`Referer`).
+    Name,
+    /// Whether the service account is let in.
+    Login,
+    /// Whether it answers to the API.
+    Ping,
+    /// Whether the account has a right.
+    Right,
+    /// Whether a group is there, and the account may put users into it.
+    Group,
+}
+
+/// How it is.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Verdict {
+    /// As it must be.
+    Good,
+    /// Not to be known without writing.
+    Unknown,
+    /// It will not work.
+    Bad,
+}
+
+/// Why nothing answers as FreeIPA would.
+pub(super) fn unreachable(cause: &Cause, report: &mut Report) {
+    match cause {
+        Cause::Transport(TransportError::Certificate(fault)) => {
+            report.good(Probe::Connection, "connected");
+            report.bad(Probe::Certificate, fault, "the reason says what helps");
+        }
+        Cause::Status { status: 400 } => {
+            report.bad(
+                Probe::Name,
+                cause,
+                "give the server's own full name, as `hostname -f` prints it there",
+            );
+        }
+        Cause::Status { status: 300..=499 } => {
+            report.bad(Probe::Name, cause, "there is no FreeIPA at this name: correct it");
+        }
+        Cause::Status { .. } => {
+            report.bad(Probe::Ping, cause, "see that its services run: `ipactl status` there");
+        }
+        _ => report.bad(
+            Probe::Connection,
+            cause,
+            "see that name and port are right, that nothing is in between, and that it runs",
+        ),
+    }
+}
+
+/// Why there is no login.
+pub(super) fn no_login(login: &LoginError, error: &CallError, report: &mut Report) {
+    match login {
+        LoginError::WrongName => {
+            report.bad(
+                Probe::Name,
+                login,
+                "give the server's own full name, as `hostname -f` prints it there",
+            );
+        }
+        LoginError::Rejected { why, .. } => report.bad(Probe::Login, login, of_rejection(*why)),
+        _ => report.failed(Probe::Login, error),
+    }
+}
+
+fn of_rejection(why: LoginRejected) -> &'static str {
+    match why {
+        LoginRejected::WrongPassword => {
+            "correct the password; each wrong one brings the account nearer to being locked"
+        }
+        LoginRejected::UnknownAccount => "`ipa user-add` the account, or correct the login",
+        LoginRejected::Revoked => "`ipa user-status`, then `ipa user-unlock` or `ipa user-enable`",
+        LoginRejected::PasswordExpired => {
+            "log in once as the account to change it, and give its group a policy without expiry"
+        }
+        LoginRejected::AccountExpired => "`ipa user-mod --principal-expiration`",
+        LoginRejected::Denied => "see that no stage user has the same login: `ipa stageuser-find`",
+        LoginRejected::Unrecognized => "the httpd error log of the server tells more",
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}: {}", self.verdict, self.server, self.probe, self.text)?;
+        match &self.remedy {
+            Some(remedy) => write!(f, "; {remedy}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connection => "connection",
+            Self::Certificate => "certificate",
+            Self::Name => "name",
+            Self::Login => "login",
+            Self::Ping => "ping",
+            Self::Right => "right",
+            Self::Group => "group",
+        })
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Good => "good",
+            Self::Unknown => "unknown",
+            Self::Bad => "BAD",
+        })
+    }
+}

@@ -1,0 +1,297 @@
+//! The session with one server: who has it, and who is getting a new one.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::{Notify, watch};
+
+use crate::cookie::{Cookie, SetCookie};
+use crate::credentials::Credentials;
+use crate::member::Member;
+use crate::service_login::{
+    Admission, Gate, LoginError, LoginRejected, LoginUnavailable, Refused, ServiceLogin, attempt,
+};
+
+/// The pauses after a login that failed for no fault of the credentials.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// The service account, the same at every server.
+#[derive(Debug)]
+pub(crate) struct Account {
+    known: Mutex<Known>,
+    settled: Notify,
+}
+
+#[derive(Debug)]
+struct Known {
+    credentials: Credentials,
+    gate: Gate,
+}
+
+/// What one server has given.
+#[derive(Debug, Default)]
+pub(crate) struct Session {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    live: Option<Live>,
+    sessions: u64,
+    /// The login that is going on, which all wait for.
+    running: Option<Running>,
+    failures: u32,
+    /// Until when nobody tries again, and why.
+    pause: Option<(Instant, LoginError)>,
+}
+
+/// A login that is going on.
+#[derive(Clone, Debug)]
+struct Running {
+    /// Of the credentials when it began.
+    epoch: u64,
+    result: watch::Receiver<Option<Login>>,
+}
+
+/// A session, as good as is known.
+#[derive(Clone, Debug)]
+pub(crate) struct Live {
+    pub(crate) cookie: Cookie,
+    /// Counts the sessions with this server.
+    pub(crate) number: u64,
+    /// Of the credentials.
+    epoch: u64,
+}
+
+type Login = Result<Live, LoginError>;
+
+impl Account {
+    pub(crate) fn new(credentials: Credentials, pause: Duration) -> Self {
+        Self { known: Mutex::new(Known { credentials, gate: Gate::new(pause) }), settled: Notify::new() }
+    }
+
+    pub(crate) fn standing(&self) -> ServiceLogin {
+        self.with(|known| known.gate.standing(Instant::now(), SystemTime::now()))
+    }
+
+    pub(crate) fn login(&self) -> Option<String> {
+        self.with(|known| known.credentials.login().map(str::to_owned))
+    }
+
+    /// Takes other credentials; `false` if they are the same.
+    pub(crate) fn replace(&self, credentials: Credentials) -> bool {
+        self.with(|known| {
+            let new = !known.credentials.is_same(&credentials);
+            if new {
+                known.credentials = credentials;
+                known.gate.renew();
+            }
+            new
+        })
+    }
+
+    fn epoch(&self) -> u64 {
+        self.with(|known| known.gate.epoch())
+    }
+
+    fn refusal(&self) -> Option<LoginError> {
+        self.with(|known| match known.gate.closed(Instant::now()) {
+            Some(Admission::Closed { why, wait }) => Some(LoginError::Rejected { why, wait }),
+            _ => None,
+        })
+    }
+
+    /// Waits until an attempt may be made.
+    async fn admit(self: &Arc<Self>) -> Result<Admitted, LoginError> {
+        loop {
+            let mut settled = std::pin::pin!(self.settled.notified());
+            // Before it is asked: what settles in between is not missed.
+            settled.as_mut().enable();
+            let (admission, credentials) =
+                self.with(|known| (known.gate.admit(Instant::now()), known.credentials.clone()));
+            match admission {
+                Admission::Go(epoch) => {
+                    return Ok(Admitted { account: Arc::clone(self), credentials, epoch, told: None });
+                }
+                Admission::Closed { why, wait } => return Err(LoginError::Rejected { why, wait }),
+                Admission::Wait => settled.await,
+            }
+        }
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
+        look(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Leave to make one attempt. However it ends, the gate hears of it.
+struct Admitted {
+    account: Arc<Account>,
+    credentials: Credentials,
+    epoch: u64,
+    told: Option<Result<(), LoginRejected>>,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.account.with(|known| known.gate.settle(Instant::now(), self.epoch, self.told));
+        self.account.settled.notify_waiters();
+    }
+}
+
+impl Member {
+    /// The session, which is made if there is none or only the one of this number, which the server has forgotten.
+    ///
+    /// All who ask wait for the same login, which nobody's giving up ends: an attempt whose result nobody learns would be made
+    /// again, until the account is locked.
+    pub(crate) async fn session(self: &Arc<Self>, forgotten: Option<u64>) -> Login {
+        loop {
+            let mut running = match self.live_or_running(forgotten)? {
+                Ok(live) => return Ok(live),
+                Err(running) => running,
+            };
+            let login = match running.result.wait_for(Option::is_some).await.as_deref() {
+                Ok(Some(login)) => login.clone(),
+                Ok(None) | Err(_) => Err(LoginError::Unavailable(LoginUnavailable::Interrupted)),
+            };
+            // What became of former credentials is no answer to who asks with others.
+            if login.is_ok() || running.epoch == self.account.epoch() {
+                return login;
+            }
+        }
+    }
+
+    /// The session, or the login that is going on; one is begun if need be.
+    fn live_or_running(
+        self: &Arc<Self>,
+        forgotten: Option<u64>,
+    ) -> Result<Result<Live, Running>, LoginError> {
+        let epoch = self.account.epoch();
+        let mut state = self.session.lock();
+        match &state.live {
+            Some(live) if Some(live.number) != forgotten && live.epoch == epoch => {
+                return Ok(Ok(live.clone()));
+            }
+            _ => state.live = None,
+        }
+        // One that ended without a result was cut off with its runtime.
+        let is_alive =
+            |running: &&Running| running.result.has_changed().is_ok() || running.result.borrow().is_some();
+        if let Some(running) = state.running.as_ref().filter(is_alive) {
+            return Ok(Err(running.clone()));
+        }
+        if let Some(refusal) = self.account.refusal() {
+            return Err(refusal);
+        }
+        if let Some((_, error)) = state.pause.as_ref().filter(|(until, _)| *until > Instant::now()) {
+            return Err(error.clone());
+        }
+        let (told, result) = watch::channel(None);
+        let running = Running { epoch, result };
+        state.running = Some(running.clone());
+        let member = Arc::clone(self);
+        tokio::spawn(async move { told.send_replace(Some(member.log_in().await)) });
+        Ok(Err(running))
+    }
+
+    async fn log_in(&self) -> Login {
+        let admitted = match self.account.admit().await {
+            Ok(admitted) => admitted,
+            Err(refusal) => return self.session.settle(Err(refusal)),
+        };
+        let Ok(_permit) = self.in_flight.acquire().await else {
+            return self.session.settle(Err(LoginError::Unavailable(LoginUnavailable::Interrupted)));
+        };
+        // Settled before the turn is over: who closes the client finds the session.
+        self.session.settle(self.log_in_as(admitted).await)
+    }
+
+    async fn log_in_as(&self, mut admitted: Admitted) -> Login {
+        let deadline = Instant::now() + self.timeout;
+        let answered = attempt(&self.exchange, self.server.name(), &admitted.credentials, deadline).await;
+        match answered {
+            Ok(cookie) => {
+                admitted.told = Some(Ok(()));
+                self.went(false);
+                tracing::debug!(server = self.server.name(), "logged in to FreeIPA");
+                Ok(Live { cookie, number: 0, epoch: admitted.epoch })
+            }
+            Err(Refused::Rejected(why)) => {
+                admitted.told = Some(Err(why));
+                let account = Arc::clone(&admitted.account);
+                drop(admitted);
+                let rejected =
+                    account.refusal().unwrap_or(LoginError::Rejected { why, wait: Duration::ZERO });
+                self.went(false);
+                tracing::error!(server = self.server.name(), "{rejected}");
+                Err(rejected)
+            }
+            Err(Refused::Otherwise(error)) => {
+                // Without a ticket nobody has asked the server.
+                if !matches!(error, LoginError::Negotiate(_)) {
+                    self.went(true);
+                }
+                tracing::warn!(server = self.server.name(), %error, "no login to FreeIPA");
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Session {
+    /// Keeps what came of a login, and numbers the session.
+    fn settle(&self, mut login: Login) -> Login {
+        let mut state = self.lock();
+        state.running = None;
+        match &mut login {
+            Ok(live) => {
+                state.sessions += 1;
+                live.number = state.sessions;
+                state.live = Some(live.clone());
+                (state.failures, state.pause) = (0, None);
+            }
+            // The gate knows when the next attempt is due.
+            Err(LoginError::Rejected { .. }) => state.pause = None,
+            Err(error) => {
+                let pause = FIRST_PAUSE * 2_u32.pow(state.failures.min(8));
+                state.failures = state.failures.saturating_add(1);
+                state.pause = Some((Instant::now() + pause.min(LONGEST_PAUSE), error.clone()));
+            }
+        }
+        login
+    }
+
+    /// What an answer to the session of this number says of its cookie.
+    pub(crate) fn hear(&self, number: u64, said: SetCookie) {
+        let mut state = self.lock();
+        let Some(live) = state.live.as_mut().filter(|live| live.number == number) else { return };
+        match said {
+            SetCookie::Session(cookie) => live.cookie = cookie,
+            SetCookie::Emptied => state.live = None,
+        }
+    }
+
+    /// Forgets the session of this number.
+    pub(crate) fn forget(&self, number: u64) {
+        let mut state = self.lock();
+        if state.live.as_ref().is_some_and(|live| live.number == number) {
+            state.live = None;
+        }
+    }
+
+    /// Takes the session away, to end it.
+    pub(crate) fn take(&self) -> Option<Live> {
+        self.lock().live.take()
+    }
+
+    /// Lets the next login be tried at once.
+    pub(crate) fn start_afresh(&self) {
+        let mut state = self.lock();
+        (state.failures, state.pause) = (0, None);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
