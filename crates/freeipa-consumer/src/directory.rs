@@ -1,0 +1,62 @@
+//! The client of the directory, made of the settings; and what its account has to be allowed.
+
+use freeipa_client::{Client, Credentials, InvalidServer, Needs, Right, Server, Trust};
+use valkey_config::Secret;
+
+use crate::consumer::ConsumerError;
+use crate::settings::{FreeIpaSettings, PasswordDelivery, Settings};
+use crate::state::{Flow, OnPartial};
+
+/// A client. Nothing is sent yet.
+///
+/// # Errors
+/// The settings are wrong, or the CA file cannot be read.
+pub(crate) fn client(settings: &FreeIpaSettings) -> Result<Client, ConsumerError> {
+    let password = settings.password.as_ref().map_or("", Secret::expose);
+    let credentials = Credentials::password(settings.login.trim(), password);
+    let mut client = freeipa_client::Settings::new(credentials)
+        .connect_timeout(settings.connect_timeout)
+        .timeout(settings.request_timeout)
+        .max_in_flight(settings.max_in_flight.get());
+    for given in &*settings.servers {
+        let server = Server::new(given.fqdn());
+        let server = match given.address() {
+            Some(address) => server.and_then(|server| server.connect_to(address)),
+            None => server,
+        };
+        client = client.server(server.map_err(|error: InvalidServer| ConsumerError::Server(error))?);
+    }
+    if let Some(file) = &settings.ca_file {
+        let pem = std::fs::read(file)
+            .map_err(|source| ConsumerError::CaFile { file: file.display().to_string(), source })?;
+        client = client.trust(Trust::Only(pem));
+    }
+    Client::new(&client).map_err(ConsumerError::Directory)
+}
+
+/// What the service account has to be allowed with these settings.
+pub(crate) fn needs(settings: &Settings) -> Needs {
+    let Settings { consumer, registration, report, .. } = settings;
+    let stages = consumer.flow != Flow::Direct;
+    let makes_users = consumer.flow != Flow::Stage;
+    let rights = [
+        (makes_users, Right::AddUsers),
+        (makes_users, Right::AddToDefaultGroup),
+        (makes_users, Right::ReadGroupDefinition),
+        (makes_users && report.password_delivery() == PasswordDelivery::Temporary, Right::ChangePasswords),
+        (makes_users && consumer.on_partial_groups == OnPartial::Disable, Right::UnlockUsers),
+        (stages, Right::AddStagedUsers),
+        (stages, Right::ReadStagedUsers),
+        (stages, Right::RemoveStagedUsers),
+    ];
+    let needs = rights.iter().filter(|(is_needed, _)| *is_needed);
+    let needs = needs.fold(Needs::new(), |needs, (_, right)| needs.right(*right));
+    if !makes_users {
+        return needs;
+    }
+    let mut groups: Vec<&String> =
+        registration.default_groups.iter().chain(registration.groups_allowed.iter()).collect();
+    groups.sort();
+    groups.dedup();
+    groups.into_iter().fold(needs, Needs::group)
+}

@@ -1,0 +1,248 @@
+//! The handler: from a message to what becomes of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use freeipa_client::Class;
+use tokio::time::{Instant, sleep};
+use tracing::Instrument as _;
+use valkey_receiver::{Handler, Message, Outcome};
+
+use super::Office;
+use super::accounts::Accounts;
+use super::ending::Ending;
+use super::run::{Run, RunError};
+use super::verdict;
+use crate::park::Trouble;
+use crate::registration::{Refusal, Registration, UserRegistrationData, contact};
+use crate::settings::PasswordDelivery;
+use crate::state::{Finish, Flow, Machine, Plan, RegistrationRecord, StateError, Step, Token, Turn};
+use crate::telemetry;
+
+/// How long a registration waits for its turn, at the shortest.
+const TURN: Duration = Duration::from_secs(1);
+/// How long it waits when the store could not be asked.
+const STORE: Duration = Duration::from_secs(2);
+
+/// Works on registrations. Cloning gives another handle of the same office.
+#[derive(Clone, Debug)]
+pub(crate) struct Registrar {
+    office: Arc<Office>,
+}
+
+/// How it ended, and why the registration was refused, if it was.
+type Ended = Result<(Ending, Option<Refusal>), RunError>;
+
+impl Registrar {
+    pub(crate) fn new(office: Arc<Office>) -> Self {
+        Self { office }
+    }
+
+    async fn register(&self, message: &Message) -> Ended {
+        let Office { policy, domain, client, .. } = &*self.office;
+        let payload = message.envelope().payload().get().as_bytes();
+        let data = match UserRegistrationData::parse(payload, &policy.names) {
+            Ok(data) => data,
+            Err(refusal) => return self.refuse(message, payload, refusal).await,
+        };
+        let server = client.server(&contact(payload, &policy.names).1.to_string());
+        let mut asked = domain.ask(&server).await;
+        if let Err(error) = &asked
+            && error.class() == Class::Unavailable
+            && let Some(other) = self.office.another(&server).await
+        {
+            asked = domain.ask(&other).await;
+        }
+        let domain = match asked {
+            Ok(domain) => domain,
+            Err(error) => {
+                let kind = verdict::trouble(error.class());
+                self.office.park.begin(Trouble { kind, reason: error.to_string() });
+                return Ok((Ending { finish: Finish::Park, note: None }, None));
+            }
+        };
+        let mut rules = policy.rules.clone();
+        if let Some(longest) = domain.longest_login {
+            rules.logins.rule = rules.logins.rule.within(longest);
+        }
+        let registration = match rules.check(&data) {
+            Ok(registration) => registration,
+            Err(refusal) => return self.refuse(message, payload, refusal).await,
+        };
+        let span = tracing::Span::current();
+        span.record("registration", tracing::field::display(registration.id));
+        span.record("applicant", tracing::field::display(registration.applicant()));
+
+        let turn = match self.office.turns.take(registration.user_id).await {
+            Ok(Some(turn)) => turn,
+            Ok(None) => return Ok((Ending::snooze(jittered(TURN)), None)),
+            Err(error) => return Err(StateError::Store(error).into()),
+        };
+        let ending = tokio::select! {
+            ending = self.work(message, &registration, domain.default_group) => ending,
+            () = hold(&turn, policy.turn_lease) => {
+                tracing::warn!("the applicant's turn was lost; somebody else may have it");
+                Ok(Ending::snooze(jittered(TURN)))
+            }
+        };
+        if let Err(error) = turn.release().await {
+            tracing::debug!(%error, "the applicant's turn is free when its lease ends");
+        }
+        ending.map(|ending| (ending, None))
+    }
+
+    /// A registration that was checked, in the applicant's turn.
+    async fn work(
+        &self,
+        message: &Message,
+        registration: &Registration,
+        default_group: Option<String>,
+    ) -> Result<Ending, RunError> {
+        let Office { policy, records, client, .. } = &*self.office;
+        let record = records.load(registration.id).await?;
+        let is_resumed = record.is_some();
+        // What was begun goes on where it was begun: the other servers may not have heard of it yet.
+        let begun_on = record.as_ref().and_then(|record| client.server_named(record.server.as_deref()?));
+        let is_begun = begun_on.is_some();
+        let server = begun_on.unwrap_or_else(|| client.server(&registration.id.to_string()));
+
+        let mut groups = registration.groups.clone();
+        // An earlier run may have made the account, and not been let into the group that all are in.
+        groups.extend(default_group.filter(|group| is_resumed && !groups.contains(group)));
+        let mut plan = Plan::new(registration.logins.clone());
+        plan.flow = policy.flow;
+        plan.on_partial = policy.on_partial;
+        plan.has_groups = !groups.is_empty();
+        plan.has_password =
+            policy.delivery == PasswordDelivery::Temporary && registration.recipient.is_private();
+        self.count(message, &mut plan);
+        let stages =
+            policy.flow != Flow::Direct || record.as_ref().is_some_and(|record| record.step == Step::Staged);
+        let accounts = Accounts {
+            server,
+            registration,
+            stages,
+            groups,
+            one_account_per_person: policy.one_account_per_person,
+            email_unique: policy.email_unique,
+            password: None,
+            unjoined: Vec::new(),
+        };
+        let run = Run {
+            office: &self.office,
+            id: registration.id,
+            token: Token::new(),
+            recipient: Some(registration.recipient.clone()),
+            accounts: Some(accounts),
+            refusal: None,
+            begun: Instant::now(),
+            note: None,
+            is_admitted: false,
+            is_begun,
+        };
+        let (machine, next) = Machine::accepted(plan, record);
+        run.go(machine, next).await
+    }
+
+    /// A registration that was refused: the applicant hears why, if it can be made out who that is.
+    async fn refuse(&self, message: &Message, payload: &[u8], refusal: Refusal) -> Ended {
+        let (recipient, id) = contact(payload, &self.office.policy.names);
+        tracing::Span::current().record("registration", tracing::field::display(id));
+        let mut plan = Plan::new(Vec::new());
+        self.count(message, &mut plan);
+        let record: Option<RegistrationRecord> = self.office.records.load(id).await?;
+        let run = Run {
+            office: &self.office,
+            id,
+            token: Token::new(),
+            recipient,
+            accounts: None,
+            refusal: Some(&refusal),
+            begun: Instant::now(),
+            note: None,
+            is_admitted: false,
+            is_begun: false,
+        };
+        let (machine, next) = Machine::refused(plan, record);
+        let ending = run.go(machine, next).await?;
+        Ok((ending, Some(refusal)))
+    }
+
+    fn count(&self, message: &Message, plan: &mut Plan) {
+        plan.is_last = message.attempt() >= self.office.policy.attempts.get();
+        plan.is_redelivered = message.attempt() > 1 || message.crashes() > 0;
+    }
+
+    /// What becomes of a message whose run could not go on.
+    fn outcome_of(error: &RunError) -> (Outcome, &'static str) {
+        match error {
+            // The other one goes on with it.
+            RunError::State(StateError::Overtaken { .. }) => (Outcome::snooze(jittered(STORE)), "overtaken"),
+            RunError::State(StateError::Store(error)) if error.is_transient() => {
+                (Outcome::snooze(jittered(STORE)), "store")
+            }
+            error => (Outcome::nack(error), "failed"),
+        }
+    }
+}
+
+impl Handler for Registrar {
+    async fn handle(&self, message: Message) -> Outcome {
+        let park = &self.office.park;
+        if let Some(wait) = park.closed() {
+            return Outcome::snooze(wait);
+        }
+        let span = tracing::info_span!(
+            "register",
+            registration = tracing::field::Empty,
+            applicant = tracing::field::Empty,
+            attempt = message.attempt(),
+        );
+        async {
+            let _in_hand = telemetry::in_hand();
+            let begun = Instant::now();
+            match self.register(&message).await {
+                Ok((ending, refusal)) => {
+                    let reason = ending.reason(refusal.as_ref());
+                    telemetry::ended(ending.word(), &reason, begun.elapsed());
+                    if ending.is_proof() {
+                        park.went_well();
+                    }
+                    let note = ending.note.as_deref();
+                    if matches!(ending.finish, Finish::DeadLetter(_)) {
+                        tracing::warn!(outcome = ending.word(), reason, note, took = ?begun.elapsed(), "registration");
+                    } else {
+                        tracing::info!(outcome = ending.word(), note, took = ?begun.elapsed(), "registration");
+                    }
+                    ending.outcome(refusal.as_ref(), park)
+                }
+                Err(error) => {
+                    let (outcome, word) = Self::outcome_of(&error);
+                    telemetry::ended(outcome.name(), word, begun.elapsed());
+                    tracing::error!(%error, "a registration could not be worked on");
+                    outcome
+                }
+            }
+        }
+        .instrument(span)
+        .await
+    }
+}
+
+/// Holds a turn. Ends when it was lost.
+async fn hold(turn: &Turn, lease: Duration) {
+    loop {
+        sleep(lease / 3).await;
+        match turn.renew().await {
+            Ok(true) => {}
+            Ok(false) => return,
+            // Until the lease ends it is held all the same.
+            Err(error) => tracing::debug!(%error, "the applicant's turn could not be renewed"),
+        }
+    }
+}
+
+/// Up to twice as long: those who wait for the same thing do not come back together.
+fn jittered(wait: Duration) -> Duration {
+    wait + wait.mul_f64(rand::random_range(0.0..1.0))
+}

@@ -1,0 +1,7 @@
+//! The scripts of this crate.
+
+use valkey_connection::Script;
+
+pub(crate) static SAVE: Script = Script::new("registration_save", include_str!("../lua/save.lua"));
+pub(crate) static RENEW: Script = Script::new("registration_renew", include_str!("../lua/renew.lua"));
+pub(crate) static RELEASE: Script = Script::new("registration_release", include_str!("../lua/release.lua"));

@@ -1,0 +1,569 @@
+//! The machine against a small world: whatever is lost, late or killed, each applicant has one account and knows it.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::login::LoginRule;
+use crate::registration::Field;
+use crate::status::Unreachable;
+
+fn login(name: &str) -> Login {
+    LoginRule::default().take(name).expect("a login")
+}
+
+fn plan(names: &[&str]) -> Plan {
+    Plan { has_groups: true, has_password: true, ..Plan::new(names.iter().map(|name| login(name)).collect()) }
+}
+
+fn record(step: Step) -> RegistrationRecord {
+    RegistrationRecord { step, login: Some("ada".to_owned()), ..RegistrationRecord::default() }
+}
+
+/// Plays events, and gives the last action and whether the record was to be saved with it.
+fn play((mut machine, first): (Machine, Next), events: &[Event]) -> (Next, RegistrationRecord) {
+    let mut next = first;
+    for event in events {
+        next = machine.on(event.clone()).expect("an answer");
+    }
+    (next, machine.record().clone())
+}
+
+/// The same, and the machine itself.
+fn play_on(plan: Plan, events: &[Event]) -> (Machine, Next) {
+    let (mut machine, mut next) = Machine::accepted(plan, None);
+    for event in events {
+        next = machine.on(event.clone()).expect("an answer");
+    }
+    (machine, next)
+}
+
+#[test]
+fn a_fresh_registration_goes_all_the_way() {
+    let (mut machine, next) = Machine::accepted(plan(&["ada", "ada2"]), None);
+    assert_eq!(
+        next,
+        Next { save: true, action: Action::Create { login: login("ada"), place: Place::Active } }
+    );
+    for (event, step, action) in [
+        (Event::Created, Step::Created, Action::Join { login: login("ada") }),
+        (Event::Joined, Step::Grouped, Action::SetPassword { login: login("ada") }),
+        (Event::PasswordSet, Step::Credentialed, Action::Tell(Tell::Created { login: login("ada") })),
+        (Event::Told { message_id: Some(7) }, Step::Done, Action::Finish(Finish::Ack)),
+    ] {
+        let next = machine.on(event).expect("an answer");
+        assert_eq!((next.save, next.action, machine.record().step), (true, action, step));
+    }
+    let done = machine.record().clone();
+    assert_eq!((done.told.as_deref(), done.message_id, done.runs), (Some("created"), Some(7), 1));
+    let (_, next) = Machine::accepted(plan(&["ada"]), Some(done));
+    assert_eq!(next, Next { save: false, action: Action::Finish(Finish::Ack) }, "nobody is told twice");
+}
+
+#[test]
+fn a_taken_name_is_followed_by_the_next_and_an_own_one_is_gone_on_with() {
+    let taken = [Event::Exists, Event::Owned(Owner::Stranger)];
+    let (next, record) = play(Machine::accepted(plan(&["ada", "ada2"]), None), &taken);
+    assert_eq!(next.action, Action::Create { login: login("ada2"), place: Place::Active });
+    assert_eq!((next.save, record.login.as_deref()), (true, Some("ada2")));
+
+    let (next, _) = play(Machine::accepted(plan(&["ada"]), None), &taken);
+    assert_eq!(next.action, Action::Tell(Tell::Failed(Failure::LoginTaken)));
+
+    let ours = [Event::Unknown, Event::Owned(Owner::Ours(Place::Active))];
+    let (next, record) = play(Machine::accepted(plan(&["ada"]), None), &ours);
+    assert_eq!((next.action, record.step), (Action::Join { login: login("ada") }, Step::Created));
+
+    // The name of a group, or another name of somebody: nobody has it, and still it exists.
+    let group = [Event::Exists, Event::Owned(Owner::Nobody)];
+    let (next, _) = play(Machine::accepted(plan(&["ada", "ada2"]), None), &group);
+    assert_eq!(next.action, Action::Create { login: login("ada2"), place: Place::Active });
+
+    let removed = [Event::Exists, Event::Owned(Owner::Ours(Place::Preserved))];
+    let (next, _) = play(Machine::accepted(plan(&["ada", "ada2"]), None), &removed);
+    assert_eq!(next.action, Action::Tell(Tell::Failed(Failure::Removed)));
+}
+
+#[test]
+fn who_may_have_begun_is_looked_for_by_the_marker_first() {
+    let redelivered = Plan { is_redelivered: true, ..plan(&["ada"]) };
+    assert_eq!(Machine::accepted(redelivered, None).1.action, Action::Find);
+    for step in [Step::Creating, Step::Staged, Step::Created, Step::Grouped, Step::Credentialed, Step::Dead] {
+        assert_eq!(Machine::accepted(plan(&["ada"]), Some(record(step))).1.action, Action::Find, "{step}");
+    }
+    let found = [Event::Found { login: login("ada"), place: Place::Active }];
+    for (step, action) in [
+        (Step::Creating, Action::Join { login: login("ada") }),
+        (Step::Created, Action::Join { login: login("ada") }),
+        (Step::Grouped, Action::SetPassword { login: login("ada") }),
+        (Step::Credentialed, Action::SetPassword { login: login("ada") }),
+    ] {
+        let (next, _) = play(Machine::accepted(plan(&["ada"]), Some(record(step))), &found);
+        assert_eq!(next.action, action, "{step}");
+    }
+    // A replica that does not have it yet is no reason to make a second one.
+    let (next, _) = play(Machine::accepted(plan(&["ada"]), Some(record(Step::Created))), &[Event::NotFound]);
+    assert_eq!(next.action, Action::Finish(Finish::Retry));
+    // The name that was being tried is tried again, and not the first one.
+    let (next, _) =
+        play(Machine::accepted(plan(&["eve", "ada"]), Some(record(Step::Creating))), &[Event::NotFound]);
+    assert_eq!(next.action, Action::Create { login: login("ada"), place: Place::Active });
+}
+
+#[test]
+fn nobody_is_staged_in_the_way_of_an_active_user() {
+    let staging = Plan { flow: Flow::StageThenActivate, ..plan(&["ada", "ada2"]) };
+    let (next, _) = play(Machine::accepted(staging.clone(), None), &[]);
+    assert_eq!(next.action, Action::Probe { login: login("ada") });
+    let (next, _) =
+        play(Machine::accepted(staging.clone(), None), &[Event::Taken, Event::Owned(Owner::Stranger)]);
+    assert_eq!(next.action, Action::Probe { login: login("ada2") });
+    // Somebody came between the question and the entry.
+    let raced = [Event::Free, Event::Created, Event::Taken, Event::Owned(Owner::Stranger)];
+    let (next, _) = play(Machine::accepted(staging.clone(), None), &raced);
+    assert_eq!(next.action, Action::Unstage { login: login("ada") });
+    let (next, _) =
+        play(Machine::accepted(staging.clone(), None), &[&raced[..], &[Event::Unstaged][..]].concat());
+    assert_eq!(next.action, Action::Probe { login: login("ada2") });
+    // The same, and nobody knew whether it was staged: the other hides it.
+    let hidden = [Event::Free, Event::Unknown, Event::Owned(Owner::Stranger)];
+    let (next, _) = play(Machine::accepted(staging.clone(), None), &hidden);
+    assert_eq!(next.action, Action::Unstage { login: login("ada") });
+    // Activated before, and the answer was lost.
+    let lost =
+        [Event::Free, Event::Created, Event::Free, Event::Gone, Event::Owned(Owner::Ours(Place::Active))];
+    let (next, record) = play(Machine::accepted(staging, None), &lost);
+    assert_eq!((next.action, record.step), (Action::Join { login: login("ada") }, Step::Created));
+}
+
+#[test]
+fn approval_by_people_ends_the_message() {
+    let approval = Plan { flow: Flow::Stage, ..plan(&["ada"]) };
+    let staged = [Event::Free, Event::Created, Event::Free];
+    let (next, record) = play(Machine::accepted(approval.clone(), None), &staged);
+    assert_eq!((next.save, next.action, record.step), (true, Action::Tell(Tell::Queued), Step::Staged));
+    let told = [&staged[..], &[Event::Told { message_id: None }][..]].concat();
+    let (next, record) = play(Machine::accepted(approval, None), &told);
+    assert_eq!((next.action, record.step), (Action::Finish(Finish::Ack), Step::Done));
+}
+
+#[test]
+fn groups_that_cannot_be_joined_are_a_matter_of_the_last_run() {
+    let not_joined = [Event::Created, Event::NotJoined];
+    let (next, _) = play(Machine::accepted(plan(&["ada"]), None), &not_joined);
+    assert_eq!(next.action, Action::Finish(Finish::Retry));
+    let last = Plan { is_last: true, ..plan(&["ada"]) };
+    let (next, _) = play(Machine::accepted(last.clone(), None), &not_joined);
+    assert_eq!(next.action, Action::Tell(Tell::Failed(Failure::PartialGroups)));
+    let disabling = Plan { on_partial: OnPartial::Disable, ..last };
+    for answer in [Event::Disabled, Event::Busy] {
+        let events = [&not_joined[..], &[answer][..]].concat();
+        let (next, _) = play(Machine::accepted(disabling.clone(), None), &events);
+        assert_eq!(next.action, Action::Tell(Tell::Failed(Failure::PartialGroups)));
+    }
+}
+
+#[test]
+fn a_failure_is_told_once_and_a_replay_starts_over() {
+    let refused = [Event::Refused { field: Field::Email }];
+    let (next, _) = play(Machine::accepted(plan(&["ada"]), None), &refused);
+    let failure = Failure::RefusedField(Field::Email);
+    assert_eq!(next.action, Action::Tell(Tell::Failed(failure)));
+    let told = [&refused[..], &[Event::Told { message_id: Some(1) }][..]].concat();
+    let (next, dead) = play(Machine::accepted(plan(&["ada"]), None), &told);
+    assert_eq!((next.save, next.action), (true, Action::Finish(Finish::DeadLetter(failure))));
+    // Replayed, and nothing has changed: it dies again, in silence.
+    let again = [Event::NotFound, Event::Refused { field: Field::Email }];
+    let (next, _) = play(Machine::accepted(plan(&["ada"]), Some(dead.clone())), &again);
+    assert_eq!(next.action, Action::Finish(Finish::DeadLetter(failure)));
+    // Replayed, and the fault is mended.
+    let mended = [Event::NotFound, Event::Created];
+    let (next, _) = play(Machine::accepted(plan(&["ada"]), Some(dead)), &mended);
+    assert_eq!(next.action, Action::Join { login: login("ada") });
+}
+
+#[test]
+fn a_refused_message_touches_nothing_that_another_of_its_id_has_done() {
+    let (next, _) = play(Machine::refused(plan(&[]), None), &[]);
+    assert_eq!(next.action, Action::Tell(Tell::Failed(Failure::Invalid)));
+    for step in [Step::Creating, Step::Created, Step::Credentialed, Step::Done] {
+        let (_, next) = Machine::refused(plan(&[]), Some(record(step)));
+        let dead = Action::Finish(Finish::DeadLetter(Failure::Invalid));
+        assert_eq!(next, Next { save: false, action: dead }, "{step}");
+    }
+}
+
+#[test]
+fn who_cannot_be_told_has_an_account_all_the_same() {
+    let until_told = [Event::Created, Event::Joined, Event::PasswordSet];
+    let with = |event| [&until_told[..], &[event][..]].concat();
+    let (next, record) =
+        play(Machine::accepted(plan(&["ada"]), None), &with(Event::Unreachable(Unreachable::Blocked)));
+    assert_eq!((next.save, next.action), (true, Action::Finish(Finish::Ack)));
+    assert_eq!((record.step, record.unreported, record.told), (Step::Done, Some(Unreachable::Blocked), None));
+
+    let pause = std::time::Duration::from_secs(30);
+    let (next, _) = play(Machine::accepted(plan(&["ada"]), None), &with(Event::Paused(pause)));
+    assert_eq!(next.action, Action::Finish(Finish::Snooze(pause)));
+    let (next, _) = play(Machine::accepted(plan(&["ada"]), None), &with(Event::Unknown));
+    assert_eq!(next.action, Action::Finish(Finish::Retry));
+}
+
+#[test]
+fn without_tries_left_it_is_still_tried_to_say_so() {
+    let last = Plan { is_last: true, ..plan(&["ada"]) };
+    let refused = Event::Refused { field: Field::Email };
+    let found = Event::Found { login: login("ada"), place: Place::Active };
+    for (first, again, end) in [
+        (vec![refused.clone()], vec![Event::NotFound, refused.clone()], Failure::RefusedField(Field::Email)),
+        (
+            vec![Event::Created, Event::Joined, Event::PasswordSet],
+            vec![found, Event::PasswordSet],
+            Failure::Untold,
+        ),
+    ] {
+        let unsaid = |mut events: Vec<Event>| {
+            events.push(Event::Busy);
+            events
+        };
+        let (mut next, mut record) = play(Machine::accepted(last.clone(), None), &unsaid(first));
+        let mut waited = Duration::ZERO;
+        while let Action::Finish(Finish::Snooze(pause)) = next.action {
+            assert!(next.save, "it is remembered how often");
+            waited += pause;
+            assert!(waited < Duration::from_hours(1), "not for ever");
+            (next, record) = play(Machine::accepted(last.clone(), Some(record)), &unsaid(again.clone()));
+        }
+        assert_eq!(next.action, Action::Finish(Finish::DeadLetter(end)));
+        assert!(next.save && record.unsaid == 0, "a replay has all of it again");
+        assert!(waited > Duration::from_mins(5), "{waited:?}");
+
+        let (_, record) = play(Machine::accepted(last.clone(), Some(record)), &unsaid(again.clone()));
+        let told = [&again[..], &[Event::Told { message_id: None }][..]].concat();
+        let (_, record) = play(Machine::accepted(last.clone(), Some(record)), &told);
+        assert_eq!(record.unsaid, 0);
+    }
+}
+
+#[test]
+fn trouble_and_the_wish_to_stop_cost_no_attempt_at_any_step() {
+    let steps = [Event::Created, Event::Joined, Event::PasswordSet];
+    for last in 0..=steps.len() {
+        for (event, finish) in [(Event::Stop, Finish::HandBack), (Event::Trouble, Finish::Park)] {
+            let events = [&steps[..last], &[event][..]].concat();
+            let (next, _) = play(Machine::accepted(Plan { is_last: true, ..plan(&["ada"]) }, None), &events);
+            assert_eq!(next, Next { save: false, action: Action::Finish(finish) });
+        }
+    }
+}
+
+#[test]
+fn a_login_that_somebody_hidden_has_is_given_up_with_the_stage_user() {
+    let staging = Plan { flow: Flow::StageThenActivate, ..plan(&["ada", "ada2"]) };
+    let clash =
+        [Event::Free, Event::Created, Event::Free, Event::Exists, Event::Owned(Owner::Ours(Place::Staged))];
+    let (next, _) = play(Machine::accepted(staging, None), &clash);
+    assert_eq!(next.action, Action::Unstage { login: login("ada") });
+}
+
+#[test]
+fn what_stands_against_a_new_account_is_told_before_a_name_is_tried() {
+    for flow in [Flow::Direct, Flow::StageThenActivate] {
+        for (event, failure) in [
+            (Event::HasAccount, Failure::HasAccount),
+            (Event::Refused { field: Field::Email }, Failure::RefusedField(Field::Email)),
+            (Event::Misunderstood, Failure::Misunderstood),
+        ] {
+            let (next, _) = play(Machine::accepted(Plan { flow, ..plan(&["ada"]) }, None), &[event]);
+            assert_eq!(next.action, Action::Tell(Tell::Failed(failure)), "{flow}");
+        }
+    }
+    let (mut machine, _) = play_on(plan(&["ada"]), &[Event::Created]);
+    assert!(machine.on(Event::HasAccount).is_err(), "there is one by now");
+}
+
+#[test]
+fn a_pause_costs_no_attempt_at_any_step() {
+    let wait = Duration::from_secs(9);
+    let steps = [Event::Created, Event::Joined, Event::PasswordSet];
+    for last in 0..=steps.len() {
+        let events = [&steps[..last], &[Event::Paused(wait)][..]].concat();
+        let (next, _) = play(Machine::accepted(Plan { is_last: true, ..plan(&["ada"]) }, None), &events);
+        assert_eq!(next, Next { save: false, action: Action::Finish(Finish::Snooze(wait)) });
+    }
+}
+
+#[test]
+fn an_event_that_answers_nothing_changes_nothing() {
+    let (mut machine, _) = Machine::accepted(plan(&["ada"]), None);
+    let before = machine.record().clone();
+    for event in [Event::Joined, Event::PasswordSet, Event::NotFound, Event::Told { message_id: None }] {
+        assert!(machine.on(event).is_err());
+        assert_eq!(machine.record(), &before);
+    }
+    assert!(machine.on(Event::Created).is_ok());
+}
+
+/// An entry of the world: whose it is, and what it has.
+#[derive(Clone, Debug)]
+struct Entry {
+    name: String,
+    place: Place,
+    is_ours: bool,
+    in_groups: bool,
+    password: u32,
+}
+
+/// A directory, a store and an applicant, with a list of faults that strike one after the other.
+#[derive(Clone, Debug, Default)]
+struct World {
+    entries: Vec<Entry>,
+    /// What the store has.
+    stored: Option<RegistrationRecord>,
+    passwords: u32,
+    in_memory: Option<u32>,
+    told: Vec<(String, Option<u32>)>,
+    /// Actions carried out so far, and what others do after so many of them.
+    actions: usize,
+    others: Vec<(usize, Other)>,
+}
+
+/// What others do in the directory meanwhile.
+#[derive(Clone, Debug)]
+enum Other {
+    /// Somebody takes a name, if it is free; a stage user is in nobody's way.
+    Comes(&'static str),
+    /// Somebody gives it up.
+    Leaves(&'static str),
+}
+
+/// What happens to one action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Fine,
+    /// It is done, and nobody hears of it.
+    DoneUnknown,
+    /// It is not done, and nobody hears of it.
+    LostUnknown,
+    /// Refused for now.
+    Busy,
+    Trouble,
+    /// The process dies before the record is saved.
+    DiesBefore,
+    /// It dies after the action.
+    DiesAfter,
+}
+
+impl World {
+    fn of(&self, name: &Login) -> Option<&Entry> {
+        let of = |is: fn(&Entry) -> bool| {
+            self.entries.iter().find(|entry| entry.name == name.as_str() && is(entry))
+        };
+        of(|entry| entry.place != Place::Staged).or_else(|| of(|entry| entry.place == Place::Staged))
+    }
+
+    fn position(&self, name: &Login, place: Place) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.name == name.as_str() && entry.place == place)
+    }
+
+    fn create(&mut self, name: &Login, place: Place) -> Event {
+        // The directory takes a stage user of an active user's name.
+        let is_in_the_way = |entry: &Entry| {
+            entry.name == name.as_str() && (entry.place == Place::Staged) == (place == Place::Staged)
+        };
+        if self.entries.iter().any(is_in_the_way) {
+            return Event::Exists;
+        }
+        self.entries.push(Entry {
+            name: name.as_str().to_owned(),
+            place,
+            is_ours: true,
+            in_groups: false,
+            password: 0,
+        });
+        Event::Created
+    }
+
+    fn stranger(name: &str) -> Entry {
+        Entry { name: name.to_owned(), place: Place::Active, is_ours: false, in_groups: false, password: 0 }
+    }
+
+    fn others(&mut self) {
+        for (after, other) in self.others.clone() {
+            match other {
+                _ if after != self.actions => {}
+                Other::Comes(name) if self.position(&login(name), Place::Active).is_none() => {
+                    self.entries.push(Self::stranger(name));
+                }
+                Other::Comes(_) => {}
+                Other::Leaves(name) => self.entries.retain(|entry| entry.is_ours || entry.name != name),
+            }
+        }
+    }
+
+    fn carry_out(&mut self, action: &Action) -> Event {
+        self.others();
+        self.actions += 1;
+        match action {
+            Action::Find => match self.entries.iter().find(|entry| entry.is_ours) {
+                Some(entry) => Event::Found { login: login(&entry.name), place: entry.place },
+                None => Event::NotFound,
+            },
+            Action::Probe { login } => {
+                let is_taken = self.of(login).is_some_and(|entry| entry.place != Place::Staged);
+                if is_taken { Event::Taken } else { Event::Free }
+            }
+            Action::Create { login, place } => self.create(login, *place),
+            Action::LookUp { login } => Event::Owned(match self.of(login) {
+                Some(entry) if entry.is_ours => Owner::Ours(entry.place),
+                Some(_) => Owner::Stranger,
+                None => Owner::Nobody,
+            }),
+            Action::Activate { login } => match self.position(login, Place::Staged) {
+                None => Event::Gone,
+                Some(_) if self.position(login, Place::Active).is_some() => Event::Exists,
+                Some(at) => {
+                    self.entries[at].place = Place::Active;
+                    Event::Activated
+                }
+            },
+            Action::Unstage { login } => {
+                let is_it = |entry: &Entry| entry.place == Place::Staged && entry.name == login.as_str();
+                self.entries.retain(|entry| !(entry.is_ours && is_it(entry)));
+                Event::Unstaged
+            }
+            Action::Join { login } => {
+                let at = self.position(login, Place::Active).expect("a user");
+                assert!(self.entries[at].is_ours);
+                self.entries[at].in_groups = true;
+                Event::Joined
+            }
+            Action::SetPassword { login } => {
+                let at = self.position(login, Place::Active).expect("a user");
+                assert!(self.entries[at].is_ours, "nobody else's password is touched");
+                self.passwords += 1;
+                self.entries[at].password = self.passwords;
+                self.in_memory = Some(self.passwords);
+                Event::PasswordSet
+            }
+            Action::Tell(tell) => {
+                self.told.push((tell.code(), self.in_memory));
+                Event::Told { message_id: None }
+            }
+            Action::Disable { .. } => Event::Disabled,
+            Action::Finish(_) => panic!("nothing is carried out of the end"),
+        }
+    }
+
+    /// One delivery; whether the message is done with, and how.
+    fn deliver(&mut self, plan: Plan, fates: &mut impl Iterator<Item = Fate>) -> Option<Finish> {
+        self.in_memory = None;
+        let (mut machine, mut next) = Machine::accepted(plan, self.stored.clone());
+        loop {
+            let fate = fates.next().unwrap_or(Fate::Fine);
+            if fate == Fate::DiesBefore {
+                return None;
+            }
+            if next.save {
+                self.stored = Some(machine.record().clone());
+            }
+            if let Action::Finish(finish) = next.action {
+                return Some(finish).filter(|finish| matches!(finish, Finish::Ack | Finish::DeadLetter(_)));
+            }
+            let has_unknown = matches!(
+                next.action,
+                Action::Create { .. }
+                    | Action::Activate { .. }
+                    | Action::Join { .. }
+                    | Action::SetPassword { .. }
+                    | Action::Tell(_)
+            );
+            let event = match fate {
+                Fate::DoneUnknown if has_unknown => {
+                    self.carry_out(&next.action);
+                    if matches!(next.action, Action::SetPassword { .. }) {
+                        self.in_memory = None;
+                    }
+                    Event::Unknown
+                }
+                Fate::LostUnknown if has_unknown => Event::Unknown,
+                Fate::Busy => Event::Busy,
+                Fate::Trouble => Event::Trouble,
+                Fate::DiesAfter => {
+                    self.carry_out(&next.action);
+                    return None;
+                }
+                _ => self.carry_out(&next.action),
+            };
+            next = machine.on(event).expect("an answer");
+        }
+    }
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        4 => Just(Fate::Fine),
+        1 => Just(Fate::DoneUnknown),
+        1 => Just(Fate::LostUnknown),
+        1 => Just(Fate::Busy),
+        1 => Just(Fate::Trouble),
+        1 => Just(Fate::DiesBefore),
+        1 => Just(Fate::DiesAfter),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(3_000) })]
+
+    #[test]
+    fn each_registration_has_one_account_and_the_applicant_knows_its_password(
+        fates in proptest::collection::vec(fate(), 0..60),
+        flow in prop_oneof![Just(Flow::Direct), Just(Flow::StageThenActivate), Just(Flow::Stage)],
+        others in proptest::collection::vec((0_usize..12, any::<bool>(), 0_usize..3), 0..6),
+        loses_record in any::<bool>(),
+    ) {
+        let names = ["ada", "ada2", "ada3"];
+        let others = others.into_iter().map(|(after, comes, name)| {
+            (after, if comes { Other::Comes(names[name]) } else { Other::Leaves(names[name]) })
+        });
+        let mut world = World { others: others.collect(), ..World::default() };
+        let mut fates = fates.into_iter();
+        let mut finish = None;
+        for delivery in 0..200 {
+            if loses_record && delivery == 3 {
+                world.stored = None;
+            }
+            let plan = Plan { flow, is_redelivered: delivery > 0, ..plan(&names) };
+            finish = world.deliver(plan, &mut fates);
+            let ours = world.entries.iter().filter(|entry| entry.is_ours).count();
+            prop_assert!(ours <= 1, "{:?}", world);
+            if finish.is_some() {
+                break;
+            }
+        }
+        let ours = world.entries.iter().find(|entry| entry.is_ours);
+        let (code, password) = world.told.last().expect("somebody was told");
+        if finish == Some(Finish::DeadLetter(Failure::LoginTaken)) {
+            prop_assert!(ours.is_none(), "nothing of ours is left in anybody's way");
+            prop_assert_eq!(code.as_str(), "failed:login_taken");
+        } else {
+            prop_assert_eq!(finish, Some(Finish::Ack));
+            let ours = ours.expect("an account");
+            if flow == Flow::Stage {
+                prop_assert_eq!((ours.place, code.as_str()), (Place::Staged, "queued"));
+            } else {
+                prop_assert_eq!((ours.place, code.as_str()), (Place::Active, "created"));
+                prop_assert!(ours.in_groups);
+                prop_assert_eq!(Some(ours.password), *password, "the last message has the password that holds");
+            }
+        }
+        // The same message once more: nothing is done, and nobody is told.
+        let (told, passwords) = (world.told.len(), world.passwords);
+        if finish == Some(Finish::Ack) && world.stored.is_some() {
+            let plan = Plan { flow, is_redelivered: true, ..plan(&names) };
+            prop_assert_eq!(world.deliver(plan, &mut std::iter::empty()), Some(Finish::Ack));
+            prop_assert_eq!((world.told.len(), world.passwords), (told, passwords));
+        }
+    }
+}

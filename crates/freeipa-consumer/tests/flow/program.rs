@@ -1,0 +1,236 @@
+//! The program as an operator sees it: exit codes, signals, what is left of a killed one, and what `--check` says.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use freeipa_double::{Fault, FaultRule, FreeIpaAction, Right, Rights, TelegramAction};
+use serde_json::Value;
+use valkey_testkit::{TestServer, eventually};
+
+use crate::people::somebody;
+use crate::scene::{PASSWORD, Scene, config};
+
+fn program(file: &std::path::Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_freeipa-consumer"));
+    command.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.arg("--config").arg(file);
+    command
+}
+
+/// The exit code, and everything it said. The doubles live on this runtime, so it must not be blocked.
+async fn run(mut command: Command) -> (Option<i32>, String) {
+    let Output { status, stdout, stderr } =
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    (status.code(), String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned())
+}
+
+async fn check(scene: &Scene) -> (Option<i32>, String) {
+    let file = scene.file();
+    let mut command = program(file.path());
+    command.arg("--check");
+    run(command).await
+}
+
+/// One that runs, and is killed when the test ends.
+struct Process(Child);
+
+impl Process {
+    async fn start(scene: &Scene) -> Self {
+        let file = scene.file();
+        let mut child = program(file.path()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        tokio::task::spawn_blocking(move || {
+            let mut line = String::new();
+            while !line.contains("started") {
+                line.clear();
+                assert!(log.read_line(&mut line).unwrap() > 0, "it ended");
+            }
+            // Nobody reads the rest, and nobody must wait for that.
+            std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
+            drop(file);
+        })
+        .await
+        .unwrap();
+        Self(child)
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.0.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    async fn end(&mut self) -> Option<i32> {
+        eventually("its end", async || self.0.try_wait().unwrap()).await.code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_up_that_is_right_is_found_so() {
+    let scene = Scene::new().await;
+    let (code, told) = check(&scene).await;
+    assert_eq!(code, Some(0), "{told}");
+    for part in ["valkey", "records", "freeipa ipa.example.test", "telegram", "@double_bot", "all is well"] {
+        assert!(told.contains(part), "{part} is missing in\n{told}");
+    }
+    assert!(
+        !told.contains("BAD") && !told.contains(PASSWORD) && !told.contains(&scene.telegram.token()),
+        "{told}"
+    );
+    assert!(scene.telegram.messages().is_empty() && scene.ipa.directory().created().is_empty());
+    let left =
+        TestServer::shared().await.cli(&["--scan", "--pattern", &format!("{}*", scene.queue)]).await.unwrap();
+    assert!(
+        left.lines().all(|key| key.contains(":probe:") || key.contains("probe")),
+        "it leaves nothing: {left}"
+    );
+
+    let file = scene.file();
+    let mut command = program(file.path());
+    command.args(["--check", "-o", "json"]);
+    let (code, told) = run(command).await;
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((code, &told["store"]), (Some(0), &Value::from("reached")));
+    assert!(told["findings"].as_array().unwrap().iter().all(|finding| finding["verdict"] != "bad"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_fault_of_a_wrong_set_up_is_named() {
+    // All at once: nobody wants to hear of one after the other.
+    let settings = "[registration]\ndefault_groups = \"tg-users,nosuch,others\"\n[consumer]\nflow = \"stage_then_activate\"\n";
+    let scene = Scene::with(config(Rights::registrar().without(Right::ChangePasswords)), settings).await;
+    let other = "220201543:BBHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw0".to_owned();
+    scene.telegram.apply(TelegramAction::SetToken { token: other }).unwrap();
+    let (code, told) = check(&scene).await;
+    assert_eq!(code, Some(1), "{told}");
+    for part in [
+        "there is no group nosuch",
+        "ipa group-add nosuch",
+        "may not put users into others",
+        "ipa group-add-member-manager others",
+        "telegram_token",
+    ] {
+        assert!(told.contains(part), "{part} is missing in\n{told}");
+    }
+
+    for (settings, part) in [
+        ("[freeipa]\npassword = \"wrong\"\n", "wrong password"),
+        ("[freeipa]\nlogin = \"nobody-of-that-name\"\n", "no such account"),
+    ] {
+        let scene = Scene::set(settings).await;
+        let (code, told) = check(&scene).await;
+        assert_eq!(code, Some(1), "{told}");
+        assert!(told.contains(part) && told.contains("BAD"), "{told}");
+        assert_eq!(scene.ipa.stats().logins, 1, "it is tried once");
+    }
+
+    let scene = Scene::new().await;
+    scene.ipa.apply(FreeIpaAction::LdapDown { down: true }).unwrap();
+    let (code, told) = check(&scene).await;
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("ipactl status"), "{told}");
+    let alias = format!("[freeipa]\nservers = \"alias.example.test={}\"\n", scene.ipa.address());
+    let (code, told) = check(&scene.but(&alias)).await;
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("certificate"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_exit_code_says_what_is_wrong_with_valkey_and_with_the_settings() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nowhere = free.local_addr().unwrap();
+    drop(free);
+    let (code, told) =
+        check(&Scene::set(&format!("[connection]\naddress = \"valkey://{nowhere}\"\n")).await).await;
+    assert_eq!(code, Some(5), "{told}");
+    assert!(
+        told.contains("VALKEY_URL") && told.contains("freeipa ipa.example.test"),
+        "the rest is looked at: {told}"
+    );
+
+    let strict = TestServer::builder().acl_user("app", "canary", "~nothing:* +@all").start().await.unwrap();
+    let wrong = format!("[connection]\naddress = \"valkey://app:wr0ng@{}\"\n", strict.address());
+    let (code, told) = check(&Scene::set(&wrong).await).await;
+    assert_eq!(code, Some(6), "{told}");
+    assert!(!told.contains("wr0ng"), "{told}");
+    let few = format!("[connection]\naddress = \"{}\"\n", strict.url());
+    let (code, told) = check(&Scene::set(&few).await).await;
+    assert_eq!(code, Some(1), "{told}");
+    assert!(
+        told.contains("records") && told.contains("NOPERM") || told.contains("may not touch the keys"),
+        "{told}"
+    );
+    assert!(told.contains("ACL SETUSER"), "{told}");
+
+    let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
+    std::fs::write(file.path(), "[freeipa]\nservers = \"10.0.0.1\"\n").unwrap();
+    let (code, told) = run(program(file.path())).await;
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains("servers") && told.contains("full name"), "{told}");
+    let mut nonsense = program(file.path());
+    nonsense.arg("--nonsense");
+    assert_eq!(run(nonsense).await.0, Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_term_ends_it_between_two_steps() {
+    let scene = Scene::new().await;
+    let mut process = Process::start(&scene).await;
+    scene.send(&somebody(1, "Ada")).await;
+    scene.settled().await;
+    scene.assert_has_account(1, "ada");
+    scene.ipa.faults().arm(FaultRule::new("user_add", Fault::Delay { ms: 500 }));
+    scene.send(&somebody(2, "Eve")).await;
+    eventually("a call", async || (scene.ipa.stats().calls_of("user_add") == 2).then_some(())).await;
+    process.signal("TERM");
+    assert_eq!(process.end().await, Some(0));
+    assert_eq!(scene.ipa.stats().sessions, 0, "it has logged out");
+    assert_eq!(scene.ipa.directory().user("eve").unwrap().passwords_set, 0);
+    scene.work_off().await;
+    scene.assert_has_account(2, "eve");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_by_force_its_work_goes_on_elsewhere() {
+    let scene = Scene::set("[freeipa]\nrequest_timeout = \"60s\"\n").await;
+    for (number, command) in ["user_add", "group_add_member", "user_mod"].into_iter().enumerate() {
+        let chat = i64::try_from(number).unwrap() + 1;
+        let login = format!("person{chat}");
+        let mut dies = Process::start(&scene).await;
+        scene.ipa.faults().clear();
+        scene.ipa.faults().arm(FaultRule::new(command, Fault::CommitThenHang));
+        scene.send(&somebody(chat, &login)).await;
+        eventually(command, async || {
+            scene.ipa.faults().armed().iter().any(|armed| armed.met == 1).then_some(())
+        })
+        .await;
+        dies.0.kill().unwrap();
+        dies.end().await;
+        scene.work_off().await;
+        scene.assert_has_account(chat, &login);
+    }
+    assert!(scene.dead().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_at_once() {
+    let scene = Scene::set("[freeipa]\nrequest_timeout = \"60s\"\n").await;
+    let mut process = Process::start(&scene).await;
+    scene.ipa.faults().arm(FaultRule::new("user_add", Fault::Hang));
+    scene.send(&somebody(1, "Ada")).await;
+    eventually("a call", async || scene.ipa.faults().armed()[0].met.eq(&1).then_some(())).await;
+    process.signal("TERM");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    process.signal("TERM");
+    let code = process.end().await;
+    assert!(code == Some(0) || code == Some(3), "{code:?}");
+    scene.work_off().await;
+    scene.assert_has_account(1, "ada");
+}
