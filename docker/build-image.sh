@@ -5,7 +5,7 @@
 #   --docker   with docker/Dockerfile, in containers; needs its base images
 #   --host     with the Rust toolchain of this machine; the image then holds the programs, the libraries they load and
 #              certificate authorities, and nothing else
-#   --only     this program alone (valkit or smtp-guard), on this machine; the image then is called like it
+#   --only     this program alone (valkit, smtp-guard or freeipa-consumer), on this machine; the image then is called like it
 #   --profile  of cargo (release)
 #   --tag      name of the image (valkit:VERSION, and valkit:latest too)
 # Without a choice: in containers if the base images are here or can be pulled, else on this machine.
@@ -20,7 +20,7 @@ workspace=$(dirname "$here")
 # shellcheck source=docker/lib.sh
 . "$here/lib.sh"
 
-programs='valkit smtp-guard'
+programs='valkit smtp-guard freeipa-consumer'
 only=
 way=
 profile=release

@@ -1,6 +1,7 @@
 //! Prints `docs/configuration.md`, made of the settings structs themselves. `cargo xtask docs` compares the file with
 //! it, `cargo xtask docs --write` brings the file up to date.
 
+use freeipa_consumer::settings as freeipa;
 use smtp_guard::settings::{GateSettings, HttpSettings, IdentitySettings, PolicySettings, ResourceSettings};
 use valkey_config::{Section, markdown_table};
 use valkey_connection::ConnectionSettings;
@@ -28,6 +29,11 @@ run is a new sender, which would otherwise push before it knows of a limit.
 `smtp-guard` reads variables that begin with `SMTP_GUARD_`, and some that existing nodes have without it: `VALKEY_URL` (or
 `VALKEY_URL_FILE`), `VALKEY_KEY_PREFIX` and `NODE_ID` win over all others. Its file may have sections of other programs,
 which it leaves alone. One default is another there: `longest_pause` is `1s`, so that limits are back soon after Valkey is.
+
+`freeipa-consumer` reads variables that begin with `FREEIPA_CONSUMER_`; `VALKEY_URL` and `VALKEY_PASSWORD_FILE` win over all
+others. Its file may have sections of other programs, too. Some defaults are others there: `processing_timeout` is `3m` (and at
+least four times `[freeipa] request_timeout`), `max_concurrent_messages` 4 and `prefetch` 8. What it does is
+[here](freeipa.md).
 
 - An empty variable counts as not set.
 - Durations carry a unit: `500ms`, `30s`, `1h30m`, `1m 30s`. A bare number is refused.
@@ -106,6 +112,19 @@ fn main() {
             Section::of::<GateSettings>(),
             Section::of::<PolicySettings>(),
             Section::of::<HttpSettings>(),
+            Section::of::<ConnectionSettings>(),
+        ],
+    );
+    println!();
+    print(
+        "`freeipa-consumer`: `FREEIPA_CONSUMER_`",
+        freeipa::PREFIX,
+        &[
+            Section::of::<freeipa::ConsumerSettings>(),
+            Section::of::<freeipa::RegistrationSettings>(),
+            Section::of::<freeipa::FreeIpaSettings>(),
+            Section::of::<freeipa::ReportSettings>(),
+            Section::of::<ReceiverSettings>(),
             Section::of::<ConnectionSettings>(),
         ],
     );

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
-    alone, bench, ci, demo, deny, docs, engines, faults, image, layers, lua, mixed, setup, smtp, test, tidy,
+    alone, bench, ci, deny, docs, engines, faults, image, layers, lua, mixed, registrations, setup, smtp,
+    test, tidy,
 };
 
 /// The workspace's chores.
@@ -24,8 +25,8 @@ enum Verb {
     Bench(bench::Args),
     /// Everything that must hold: formatting, lints, layers, crates alone, licences, docs, tests, demo
     Ci,
-    /// Registrations through Valkey to three consumers, one of them killed half way; nothing is lost
-    Demo(demo::Args),
+    /// Registrations become accounts, with three consumers, one of them killed half way; nothing is lost
+    Demo(registrations::DemoArgs),
     /// Check licences, bans, sources and, where the database can be had, advisories with cargo-deny
     Deny,
     /// Check rustdoc, README, docs/ and the generated configuration table
@@ -42,6 +43,8 @@ enum Verb {
     Lua,
     /// Let the present version and an older one work on one queue, with kills; the books must balance
     Mixed(mixed::Args),
+    /// Send registrations of every kind to the FreeIPA consumer, break everything, and check the books
+    Registrations(registrations::Args),
     /// Get what the other verbs need: a Valkey, and with `--ci` the tools
     Setup(setup::Args),
     /// Send real mail through three mail servers with one limit, break things, and check the books
@@ -69,7 +72,7 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Alone => alone::run()?,
         Verb::Bench(args) => bench::run(&args)?,
         Verb::Ci => ci::run()?,
-        Verb::Demo(args) => return demo::run(&args),
+        Verb::Demo(args) => return registrations::demo(&args),
         Verb::Deny => deny::run()?,
         Verb::Docs(args) => docs::run(&args)?,
         Verb::Engines(args) => engines::run(&args)?,
@@ -78,6 +81,7 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Layers => layers::run()?,
         Verb::Lua => lua::run()?,
         Verb::Mixed(args) => mixed::run(&args)?,
+        Verb::Registrations(args) => return registrations::run(&args),
         Verb::Setup(args) => setup::run(&args)?,
         Verb::Smtp(args) => return smtp::run(&args),
         Verb::Test(args) => test::run(&args)?,

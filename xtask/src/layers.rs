@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! L4  valkit  freeipa-consumer  smtp-guard
-//! L3  valkey-dashboard
+//! L3  valkey-dashboard  valkit-service
 //! L2  valkey-sender  valkey-receiver  valkey-ratelimit  valkey-admin      never see each other
+//!     freeipa-client                                                      knows no Valkey at all
 //! L1  valkey-connection                                                   the only crate with fred
 //! L0  valkey-envelope  valkey-config                                      no runtime, no client
-//!     valkey-testkit                                                      for tests only, knows no crate of ours
+//!     valkey-testkit  freeipa-double                                      for tests only, know no crate of ours
 //! ```
 
 use anyhow::Result;
@@ -23,14 +24,16 @@ const LAYERS: &[(&str, u8)] = &[
     ("valkey-receiver", 2),
     ("valkey-ratelimit", 2),
     ("valkey-admin", 2),
+    ("freeipa-client", 2),
     ("valkey-dashboard", 3),
+    ("valkit-service", 3),
     ("valkit", 4),
     ("freeipa-consumer", 4),
     ("smtp-guard", 4),
 ];
 
-/// For tests only: others take it as a dev-dependency, itself it takes none of ours.
-const TESTKIT: &str = "valkey-testkit";
+/// For tests only: others take them as dev-dependencies, they themselves take none of ours.
+const FOR_TESTS: &[&str] = &["valkey-testkit", "freeipa-double"];
 
 /// This program: builds without any of our crates, may use them in its tests and examples.
 const XTASK: &str = "xtask";
@@ -71,7 +74,7 @@ fn violations(packages: &[Package]) -> Vec<String> {
             };
             found.extend(verdict);
         }
-        if layer(&package.name).is_none() && package.name != TESTKIT && package.name != XTASK {
+        if layer(&package.name).is_none() && !is_for_tests(&package.name) && package.name != XTASK {
             found.push(format!(
                 "{} has no layer: add it to LAYERS in xtask/src/layers.rs and to docs/ARCHITECTURE.md",
                 package.name
@@ -81,14 +84,18 @@ fn violations(packages: &[Package]) -> Vec<String> {
     found
 }
 
+fn is_for_tests(name: &str) -> bool {
+    FOR_TESTS.contains(&name)
+}
+
 fn layer(name: &str) -> Option<u8> {
     LAYERS.iter().find(|(known, _)| *known == name).map(|(_, layer)| *layer)
 }
 
 /// An edge between two crates of ours.
 fn inner_edge(from: &str, Dependency { name: to, kind, .. }: &Dependency) -> Option<String> {
-    if from == TESTKIT {
-        return Some(format!("{from} -> {to}: the testkit knows no crate of ours"));
+    if is_for_tests(from) {
+        return (from != to).then(|| format!("{from} -> {to}: what is for tests knows no crate of ours"));
     }
     if from == XTASK {
         return (*kind != Some(Kind::Dev)).then(|| {
@@ -98,7 +105,7 @@ fn inner_edge(from: &str, Dependency { name: to, kind, .. }: &Dependency) -> Opt
     if from == to {
         return None; // in its tests, for its own features
     }
-    if to == TESTKIT {
+    if is_for_tests(to) {
         return (*kind != Some(Kind::Dev)).then(|| format!("{from} -> {to}: only as a dev-dependency"));
     }
     if to == XTASK {
@@ -168,11 +175,14 @@ mod tests {
     }
 
     #[test]
-    fn the_testkit_is_for_tests_and_knows_nobody() {
-        assert_eq!(one("valkey-connection", ours(TESTKIT, Some(Kind::Dev))), None);
-        assert!(one("valkey-connection", ours(TESTKIT, None)).is_some());
-        assert!(one(TESTKIT, ours("valkey-envelope", Some(Kind::Dev))).is_some());
-        assert_eq!(one(TESTKIT, foreign("tokio", None)), None);
+    fn what_is_for_tests_knows_nobody() {
+        for name in FOR_TESTS {
+            assert_eq!(one("valkey-connection", ours(name, Some(Kind::Dev))), None);
+            assert!(one("valkey-connection", ours(name, None)).is_some());
+            assert!(one(name, ours("valkey-envelope", Some(Kind::Dev))).is_some());
+            assert_eq!(one(name, foreign("tokio", None)), None);
+        }
+        assert!(one(FOR_TESTS[0], ours(FOR_TESTS[1], Some(Kind::Dev))).is_some());
     }
 
     #[test]
@@ -180,7 +190,7 @@ mod tests {
         assert_eq!(one("valkey-connection", foreign("fred", None)), None);
         assert!(one("valkey-receiver", foreign("fred", None)).is_some());
         assert!(one("valkit", foreign("fred", Some(Kind::Dev))).is_some());
-        assert!(one(TESTKIT, foreign("fred", None)).is_some());
+        assert!(one(FOR_TESTS[0], foreign("fred", None)).is_some());
     }
 
     #[test]

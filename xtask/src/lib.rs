@@ -1,9 +1,10 @@
 //! The workspace's chores, one file a verb; `.ci/run` and the README call the same ones.
 //!
 //! ```text
-//! cargo xtask demo     a Valkey, a producer, three consumers, one of them killed: the books balance
+//! cargo xtask demo     registrations become accounts, three consumers, one of them killed: the books balance
 //! cargo xtask test     every test, against real Valkeys
 //! cargo xtask faults   every fault that the guarantees name, and what was lost: nothing
+//! cargo xtask registrations   a queue becomes accounts, each once, through kills and outages: the books balance
 //! cargo xtask smtp     three mail servers with one limit, real mail, kills: exactly so much passes
 //! cargo xtask ci       everything that must hold, step by step, with a table at the end
 //! ```
@@ -14,7 +15,6 @@ mod alone;
 mod bench;
 mod ci;
 mod cli;
-mod demo;
 mod deny;
 mod docs;
 mod engines;
@@ -23,12 +23,17 @@ mod image;
 mod layers;
 mod lua;
 mod mixed;
+mod registrations;
 mod setup;
 mod smtp;
 mod test;
 mod tidy;
 
+mod books;
+mod http;
+mod interrupt;
 mod metadata;
+mod process;
 mod run;
 mod server;
 mod valkit;

@@ -131,6 +131,11 @@ pub(crate) fn valkey(yes: bool) -> Result<Valkey> {
     if let Some(url) = variable("VALKIT_TEST_URL") {
         return Ok(Valkey::Url(url));
     }
+    own_valkey(yes)
+}
+
+/// The same without a server that somebody else runs: for what kills it, or looks at everything in it.
+pub(crate) fn own_valkey(yes: bool) -> Result<Valkey> {
     let mut tried = Vec::new();
     match docker_answers().and_then(|()| image()) {
         Ok(image) => return Ok(Valkey::image(image)),

@@ -2,7 +2,6 @@
 //!
 //! Runs in containers where Docker is, else as processes of this machine.
 
-mod books;
 mod compose;
 mod fleet;
 mod found;
@@ -10,22 +9,18 @@ mod load;
 mod local;
 mod mail;
 mod metrics;
-mod process;
 mod scenes;
 mod settings;
 mod traffic;
 
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::Result;
 
-use self::books::Books;
 use self::fleet::Fleet;
-use crate::run;
+use crate::books::Books;
+use crate::{interrupt, run};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -75,7 +70,7 @@ const SCENES: &[(&str, Scene)] = &[
 /// Runs all scenes and prints the books; a failure if they do not balance.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let started = Instant::now();
-    watch_for_interrupts()?;
+    interrupt::watch()?;
     let mut fleet = begin(args)?;
     let mut books = Books::default();
     let wanted =
@@ -115,19 +110,4 @@ fn begin(args: &Args) -> Result<Box<dyn Fleet>> {
         }
     }
     Ok(Box::new(local::Local::up(!args.quick, args.yes)?))
-}
-
-static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-
-/// From then on Ctrl-C ends the scene, so that what was started is taken down.
-fn watch_for_interrupts() -> Result<()> {
-    let flag = INTERRUPTED.get_or_init(Arc::default);
-    signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(flag))?;
-    signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(flag))?;
-    Ok(())
-}
-
-/// Whether somebody wants it to end.
-fn interrupted() -> bool {
-    INTERRUPTED.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
 
@@ -22,7 +22,6 @@ pub(crate) enum Profile {
 #[derive(Debug)]
 pub(crate) struct Valkit {
     path: PathBuf,
-    interrupted: Arc<AtomicBool>,
 }
 
 impl Valkit {
@@ -42,9 +41,8 @@ impl Valkit {
             }
         };
         run::run(&mut build)?;
-        let interrupted = Arc::new(AtomicBool::new(false));
-        signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&interrupted))?;
-        Ok(Self { path: workspace::target().join(dir).join("valkit"), interrupted })
+        signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::new(AtomicBool::new(false)))?;
+        Ok(Self { path: workspace::target().join(dir).join("valkit") })
     }
 
     /// Where it is.
@@ -69,10 +67,5 @@ impl Valkit {
         command.args(verb).args(["--url", url]).args(rest).current_dir(workspace::root());
         command.envs(environment.iter().copied());
         run::status(&mut command)
-    }
-
-    /// Whether Ctrl-C was pressed.
-    pub(crate) fn interrupted(&self) -> bool {
-        self.interrupted.load(Ordering::Relaxed)
     }
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::mail::Session;
-use super::{interrupted, metrics};
+use crate::http;
+use crate::interrupt::interrupted;
 
 /// How many nodes there are.
 pub(crate) const NODES: usize = 3;
@@ -107,7 +108,7 @@ pub(crate) fn begin(fleet: &mut dyn Fleet, settings: &str) -> Result<()> {
 
 /// Waits until a guard listens, and reaches Valkey.
 pub(crate) fn ready(fleet: &dyn Fleet, node: usize) -> Result<()> {
-    until(START_LIMIT, || match metrics::get(fleet.metrics(node), "/readyz") {
+    until(START_LIMIT, || match http::get(fleet.metrics(node), "/readyz") {
         Ok(state) if state.contains("\"degraded\":false") => Ok(()),
         Ok(state) => Err(anyhow::anyhow!("{}", state.trim())),
         Err(error) => Err(error),

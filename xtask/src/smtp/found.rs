@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::books::Books;
 use super::fleet::{Fleet, NODES};
 use super::mail::{self, Verdict};
-use super::{interrupted, metrics};
+use super::metrics;
+use crate::books::Books;
+use crate::http;
+use crate::interrupt::interrupted;
 
 /// What all keys of limits begin with.
 const PREFIX: &str = "elemta:ratelimit:";
@@ -102,7 +104,7 @@ pub(crate) fn counted(fleet: &dyn Fleet) -> Result<u64> {
 pub(crate) fn fallbacks(fleet: &dyn Fleet) -> Result<f64> {
     (0..NODES)
         .map(|node| {
-            let page = metrics::get(fleet.metrics(node), "/metrics")?;
+            let page = http::get(fleet.metrics(node), "/metrics")?;
             Ok(metrics::sum(&page, "valkit_smtp_fallbacks_total", &["limit=\"rate\""]))
         })
         .sum()

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::books::Books;
 use super::fleet::{Fleet, NODES, until};
 use super::mail::Session;
 use super::traffic::{self, LOUD, Traffic};
-use super::{interrupted, metrics, scenes, settings};
-use crate::run;
+use super::{metrics, scenes, settings};
+use crate::books::Books;
+use crate::interrupt::interrupted;
+use crate::{http, run};
 
 const SCENE: &str = "load";
 
@@ -305,5 +306,5 @@ fn pinger(valkey: SocketAddr, until: Instant, pace: Duration) -> Result<Tally> {
 
 /// The metrics of all nodes, one after the other.
 fn pages(fleet: &dyn Fleet) -> Result<String> {
-    (0..NODES).map(|node| metrics::get(fleet.metrics(node), "/metrics")).collect()
+    (0..NODES).map(|node| http::get(fleet.metrics(node), "/metrics")).collect()
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::fleet::{Fleet, NODES, valkey_answers};
-use super::process::Process;
 use super::settings;
+use crate::process::Process;
 use crate::{run, setup, workspace};
 
 /// Where Valkey listens: not where one may be running anyway.

@@ -1,29 +1,5 @@
 //! What a guard says of itself over HTTP.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
-
-use anyhow::{Context, Result, bail};
-
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// The body of a page; a status other than 200 is an error.
-pub(crate) fn get(server: SocketAddr, path: &str) -> Result<String> {
-    let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {server}\r\nConnection: close\r\n\r\n")?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    let answer = String::from_utf8_lossy(&answer);
-    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-    let status = head.split_whitespace().nth(1).unwrap_or_default();
-    if status != "200" {
-        bail!("{path} answers {status}: {}", body.trim());
-    }
-    Ok(body.to_owned())
-}
-
 /// The sum of all series of a metric whose labels contain each of `labels` (such as `source="fallback"`).
 pub(crate) fn sum(page: &str, name: &str, labels: &[&str]) -> f64 {
     page.lines()

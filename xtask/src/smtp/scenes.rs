@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::books::Books;
 use super::fleet::{self, Fleet, NODES, until};
 use super::found::{counted, delivered, fallbacks, verdicts};
 use super::mail::{self, Session, Verdict};
-use super::{interrupted, metrics, settings};
-use crate::run;
+use super::settings;
+use crate::books::Books;
+use crate::interrupt::interrupted;
+use crate::{http, run};
 
 /// The settings that scenes change.
 #[cfg(test)]
@@ -207,7 +208,7 @@ pub(crate) fn away(fleet: &mut dyn Fleet, books: &mut Books) -> Result<()> {
 pub(crate) fn begin(fleet: &mut dyn Fleet, settings: &str) -> Result<()> {
     fleet::begin(fleet, settings)?;
     until(Duration::from_secs(20), || {
-        let page = metrics::get(fleet.balancer_page(), "/;csv")?;
+        let page = http::get(fleet.balancer_page(), "/;csv")?;
         let up = page.lines().filter(|line| {
             let fields: Vec<&str> = line.split(',').collect();
             fields[0] == "nodes" && fields.get(1) != Some(&"BACKEND") && fields.get(17) == Some(&"UP")

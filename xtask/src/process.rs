@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -13,8 +13,8 @@ use crate::run;
 /// How long it may take to end when told to.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// Runs the program until standard input ends; the first argument is where its process id goes.
-const TETHER: &str = r#"pid=$1; shift; "$@" & echo $! >"$pid.new"; mv "$pid.new" "$pid"; cat >/dev/null; kill $! 2>/dev/null; wait"#;
+/// Runs the program until standard input ends, and then ends as it does; the first argument is where its process id goes.
+const TETHER: &str = r#"pid=$1; shift; "$@" & echo $! >"$pid.new"; mv "$pid.new" "$pid"; cat >/dev/null; kill $! 2>/dev/null; wait $!"#;
 
 /// Dropped, it is told to end, and waited for.
 #[derive(Debug)]
@@ -51,21 +51,50 @@ impl Process {
 
     /// Ends it as a crash would.
     pub(crate) fn kill(self) -> Result<()> {
+        let pid = self.pid()?;
+        run::output(Command::new("kill").args(["-9", &pid])).map(drop)
+    }
+
+    /// Tells it to end, and does not wait.
+    pub(crate) fn tell_to_end(&mut self) {
+        drop(self.tether.stdin.take());
+    }
+
+    /// Tells it to end, and gives how it did.
+    pub(crate) fn stop(mut self) -> Result<ExitStatus> {
+        self.tell_to_end();
+        let told = Instant::now();
+        while told.elapsed() < STOP_LIMIT {
+            if let Some(status) = self.tether.try_wait()? {
+                return Ok(status);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bail!("{} does not end within {} s", self.name, STOP_LIMIT.as_secs())
+    }
+
+    /// Whether it has not ended by itself.
+    pub(crate) fn is_running(&self) -> bool {
+        let pid = self.pid();
+        pid.is_ok_and(|pid| run::output(Command::new("kill").args(["-0", &pid])).is_ok())
+    }
+
+    /// Its process id, which is there a moment after the start.
+    fn pid(&self) -> Result<String> {
         let started = Instant::now();
-        let pid = loop {
+        loop {
             match std::fs::read_to_string(&self.pid) {
-                Ok(pid) => break pid.trim().to_owned(),
+                Ok(pid) => return Ok(pid.trim().to_owned()),
                 Err(_) if started.elapsed() < STOP_LIMIT => std::thread::sleep(Duration::from_millis(10)),
                 Err(error) => bail!("{} did not start: {error}", self.name),
             }
-        };
-        run::output(Command::new("kill").args(["-9", &pid])).map(drop)
+        }
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        drop(self.tether.stdin.take());
+        self.tell_to_end();
         let told = Instant::now();
         while told.elapsed() < STOP_LIMIT {
             if !matches!(self.tether.try_wait(), Ok(None)) {
