@@ -4,33 +4,40 @@ use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// What is asked for is no filter.
+/// Nothing can be logged that way.
 #[derive(Debug, thiserror::Error)]
-#[error("`{filter}` is no filter: {reason}")]
-pub struct InvalidFilter {
-    filter: String,
-    reason: ParseError,
+#[non_exhaustive]
+pub enum LogError {
+    /// What is asked for is no filter.
+    #[error(
+        "`{filter}` is no filter for logs ({reason}): a level, such as info, or as in `info,valkey_receiver=debug`"
+    )]
+    Filter {
+        /// What is asked for.
+        filter: String,
+        /// Why it is none.
+        reason: ParseError,
+    },
+    /// Another part of the program was first.
+    #[error("this process logs already")]
+    Taken,
 }
 
 /// Begins to log what `RUST_LOG` says, or else `usual`; as one JSON document a line, if that is wished. Once in a process.
 ///
 /// # Errors
-/// [`InvalidFilter`].
-///
-/// # Panics
-/// If this process logs already.
-pub fn start(usual: &str, as_json: bool) -> Result<(), InvalidFilter> {
+/// [`LogError`]: no filter, or this process logs already.
+pub fn start(usual: &str, as_json: bool) -> Result<(), LogError> {
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| usual.to_owned());
+    // What the client library says of a connection, ours says in words an operator knows.
     let filter = EnvFilter::try_new(format!("fred=off,{filter}"))
-        .map_err(|reason| InvalidFilter { filter, reason })?;
+        .map_err(|reason| LogError::Filter { filter, reason })?;
     let colour =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colour);
-    if as_json {
-        logs.json().flatten_event(true).init();
-    } else {
-        logs.init();
-    }
-    Ok(())
+    let started =
+        if as_json { logs.json().flatten_event(true).finish().try_init() } else { logs.finish().try_init() };
+    started.map_err(|_| LogError::Taken)
 }
