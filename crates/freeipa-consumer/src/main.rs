@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use freeipa_consumer::settings::LogFormat;
 use freeipa_consumer::{Consumer, Settings, Shutdown};
 use tokio::runtime::Builder;
 use tracing::{info, warn};
@@ -147,6 +146,6 @@ async fn serve(settings: Settings) -> Result<Exit, (Exit, String)> {
 /// Logs on stderr. Who checks wants to read the findings, and not how they came about.
 fn start_logging(settings: &Settings, is_check: bool) -> Result<(), (Exit, String)> {
     let usual = if is_check { "off".to_owned() } else { settings.consumer.log.clone() };
-    logs::start(&usual, settings.consumer.log_format == LogFormat::Json)
+    logs::start(&usual, settings.consumer.log_format)
         .map_err(|error| (Exit::Usage, format!("consumer.log: {error}")))
 }

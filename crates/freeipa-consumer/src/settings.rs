@@ -32,7 +32,7 @@ use valkey_config::{ConfigError, Contradiction, Loaded, Notice, Origin, Sources}
 use valkey_connection::ConnectionSettings;
 use valkey_receiver::ReceiverSettings;
 
-pub use self::consumer::{ConsumerSettings, LogFormat};
+pub use self::consumer::ConsumerSettings;
 pub use self::freeipa::{FreeIpaSettings, InvalidServer, IpaServer};
 pub use self::registration::RegistrationSettings;
 pub use self::report::{PasswordDelivery, ReportSettings, ReportWay};
@@ -104,17 +104,7 @@ impl Settings {
         file: Option<PathBuf>,
         vars: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<(Self, Vec<Notice>), ConfigError> {
-        let vars: Vec<(OsString, OsString)> = vars.into_iter().collect();
-        let mut sources = Sources::new(PREFIX);
-        if let Some(file) = file {
-            sources = sources.toml_file(file);
-        }
-        for (name, key) in SHARED {
-            if let Some((_, value)) = vars.iter().find(|(given, _)| given == name) {
-                sources = sources.explicit(name, key, value.to_string_lossy());
-            }
-        }
-        Self::from_sources(&sources.vars(vars))
+        Self::from_sources(&valkit_service::sources(PREFIX, &SHARED, file, vars))
     }
 
     /// Reads sources that somebody else has put together.

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use smtp_guard::settings::{LogFormat, SettingsFile};
+use smtp_guard::settings::SettingsFile;
 use smtp_guard::{Guard, GuardSettings, Shutdown};
 use tokio::runtime::Builder;
 use tracing::{info, warn};
@@ -174,6 +174,6 @@ fn fit_to_open_files(settings: &mut GuardSettings) {
 /// Logs on stderr.
 fn start_logging(settings: &GuardSettings) -> Result<(), (Exit, String)> {
     let identity = &settings.identity;
-    logs::start(&identity.log, identity.log_format == LogFormat::Json)
+    logs::start(&identity.log, identity.log_format)
         .map_err(|error| (Exit::Usage, format!("guard.log: {error}")))
 }

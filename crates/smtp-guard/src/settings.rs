@@ -21,7 +21,7 @@ use valkey_connection::ConnectionSettings;
 pub use self::file::SettingsFile;
 pub use self::gate::{GateSettings, OnUnavailable};
 pub use self::http::HttpSettings;
-pub use self::identity::{IdentitySettings, LogFormat};
+pub use self::identity::IdentitySettings;
 pub use self::network::{InvalidNetwork, Network};
 pub use self::policy::{
     AddressBits, Algorithm, Count, InvalidListen, LimitSettings, Limits, Listen, NetworkSettings, Outage,
@@ -78,17 +78,7 @@ impl GuardSettings {
         file: Option<PathBuf>,
         vars: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<(Self, Vec<Notice>), ConfigError> {
-        let vars: Vec<(OsString, OsString)> = vars.into_iter().collect();
-        let mut sources = Sources::new(PREFIX);
-        if let Some(file) = file {
-            sources = sources.toml_file(file);
-        }
-        for (name, key) in SHARED {
-            if let Some((_, value)) = vars.iter().find(|(given, _)| given == name) {
-                sources = sources.explicit(name, key, value.to_string_lossy());
-            }
-        }
-        Self::from_sources(&sources.vars(vars))
+        Self::from_sources(&valkit_service::sources(PREFIX, &SHARED, file, vars))
     }
 
     /// Reads sources that somebody else has put together.

@@ -3,6 +3,7 @@
 //! - [`Shutdown`]: the wish to end, in two steps.
 //! - [`signals`]: who wishes it from outside.
 //! - [`http`]: health and metrics, for whatever a [`Site`](http::Site) says of itself.
+//! - [`sources`]: where its settings come from.
 //! - [`logs`]: lines on stderr.
 //! - [`Exit`]: how it ended.
 //!
@@ -11,8 +12,10 @@
 mod exit;
 pub mod http;
 pub mod logs;
+mod settings;
 mod shutdown;
 pub mod signals;
 
 pub use self::exit::Exit;
+pub use self::settings::{LogFormat, sources};
 pub use self::shutdown::Shutdown;

@@ -6,6 +6,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::settings::LogFormat;
+
 /// Nothing can be logged that way.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -25,11 +27,11 @@ pub enum LogError {
     Taken,
 }
 
-/// Begins to log what `RUST_LOG` says, or else `usual`; as one JSON document a line, if that is wished. Once in a process.
+/// Begins to log what `RUST_LOG` says, or else `usual`. Once in a process.
 ///
 /// # Errors
 /// [`LogError`]: no filter, or this process logs already.
-pub fn start(usual: &str, as_json: bool) -> Result<(), LogError> {
+pub fn start(usual: &str, format: LogFormat) -> Result<(), LogError> {
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| usual.to_owned());
     // What the client library says of a connection, ours says in words an operator knows.
     let filter = EnvFilter::try_new(format!("fred=off,{filter}"))
@@ -37,7 +39,9 @@ pub fn start(usual: &str, as_json: bool) -> Result<(), LogError> {
     let colour =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colour);
-    let started =
-        if as_json { logs.json().flatten_event(true).finish().try_init() } else { logs.finish().try_init() };
+    let started = match format {
+        LogFormat::Json => logs.json().flatten_event(true).finish().try_init(),
+        LogFormat::Text => logs.finish().try_init(),
+    };
     started.map_err(|_| LogError::Taken)
 }

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use valkey_config::{Contradiction, Invalid, Raw, Setting, Validate, settings};
+use valkey_config::{Contradiction, Validate, settings};
+use valkit_service::LogFormat;
 
 use crate::state::{Flow, OnPartial};
 
@@ -89,34 +90,5 @@ impl Validate for ConsumerSettings {
             "0s for ever, or at least 1h: somebody has to see them first",
         );
         found
-    }
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    #[default]
-    Text,
-}
-
-impl Setting for LogFormat {
-    fn type_name() -> String {
-        "`text` or `json`".to_owned()
-    }
-
-    fn parse(raw: Raw) -> Result<Self, Invalid> {
-        match raw.into_text().as_deref().map(str::trim) {
-            Some("text") => Ok(Self::Text),
-            Some("json") => Ok(Self::Json),
-            _ => Err(Invalid::expected(Self::type_name())),
-        }
-    }
-
-    fn show(&self) -> String {
-        if *self == Self::Json { "json" } else { "text" }.to_owned()
     }
 }

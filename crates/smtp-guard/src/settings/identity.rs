@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use valkey_config::{Invalid, Raw, Setting, Validate, settings};
-
+use valkey_config::{Validate, settings};
 use valkey_ratelimit::NodeId;
+use valkit_service::LogFormat;
 
 settings! {
     /// What concerns the node as a whole.
@@ -23,36 +23,3 @@ settings! {
 }
 
 impl Validate for IdentitySettings {}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-impl Setting for LogFormat {
-    fn type_name() -> String {
-        "`text` or `json`".to_owned()
-    }
-
-    fn parse(raw: Raw) -> Result<Self, Invalid> {
-        match raw.into_text().as_deref().map(str::trim) {
-            Some("text") => Ok(Self::Text),
-            Some("json") => Ok(Self::Json),
-            _ => Err(Invalid::expected(Self::type_name())),
-        }
-    }
-
-    fn show(&self) -> String {
-        match self {
-            Self::Text => "text",
-            Self::Json => "json",
-        }
-        .to_owned()
-    }
-}
