@@ -1,6 +1,8 @@
 //! The client of the directory, made of the settings; and what its account has to be allowed.
 
-use freeipa_client::{Client, Credentials, InvalidServer, Needs, Right, Server, Trust};
+use std::sync::Arc;
+
+use freeipa_client::{Client, Credentials, InvalidServer, Needs, Right, Server, TokenCommand, Trust};
 use valkey_config::Secret;
 
 use crate::consumer::ConsumerError;
@@ -12,9 +14,7 @@ use crate::state::{Flow, OnPartial};
 /// # Errors
 /// The settings are wrong, or the CA file cannot be read.
 pub(crate) fn client(settings: &FreeIpaSettings) -> Result<Client, ConsumerError> {
-    let password = settings.password.as_ref().map_or("", Secret::expose);
-    let credentials = Credentials::password(settings.login.trim(), password);
-    let mut client = freeipa_client::Settings::new(credentials)
+    let mut client = freeipa_client::Settings::new(credentials(settings)?)
         .connect_timeout(settings.connect_timeout)
         .timeout(settings.request_timeout)
         .max_in_flight(settings.max_in_flight.get());
@@ -32,6 +32,25 @@ pub(crate) fn client(settings: &FreeIpaSettings) -> Result<Client, ConsumerError
         client = client.trust(Trust::Only(pem));
     }
     Client::new(&client).map_err(ConsumerError::Directory)
+}
+
+/// With what the service account logs in.
+fn credentials(settings: &FreeIpaSettings) -> Result<Credentials, ConsumerError> {
+    if let Some((program, arguments)) = settings.token_command.split_first() {
+        let command = arguments.iter().fold(TokenCommand::new(program), TokenCommand::argument);
+        return Ok(Credentials::Negotiate(Arc::new(command)));
+    }
+    #[cfg(feature = "keytab")]
+    if let Some(file) = &settings.keytab {
+        let keytab = freeipa_client::Keytab::new(file)?;
+        let keytab = match &settings.principal {
+            Some(principal) => keytab.principal(principal.trim()),
+            None => keytab,
+        };
+        return Ok(Credentials::Negotiate(Arc::new(keytab)));
+    }
+    let password = settings.password.as_ref().map_or("", Secret::expose);
+    Ok(Credentials::password(settings.login.trim(), password))
 }
 
 /// What the service account has to be allowed with these settings.
