@@ -1,11 +1,14 @@
 //! The client of the directory, made of the settings; and what its account has to be allowed.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use freeipa_client::{Client, Credentials, InvalidServer, Needs, Right, Server, TokenCommand, Trust};
 use valkey_config::Secret;
 
 use crate::consumer::ConsumerError;
+#[cfg(not(feature = "keytab"))]
+use crate::settings::NO_KEYTAB_LOGIN;
 use crate::settings::{FreeIpaSettings, PasswordDelivery, Settings};
 use crate::state::{Flow, OnPartial};
 
@@ -40,17 +43,27 @@ fn credentials(settings: &FreeIpaSettings) -> Result<Credentials, ConsumerError>
         let command = arguments.iter().fold(TokenCommand::new(program), TokenCommand::argument);
         return Ok(Credentials::Negotiate(Arc::new(command)));
     }
-    #[cfg(feature = "keytab")]
     if let Some(file) = &settings.keytab {
-        let keytab = freeipa_client::Keytab::new(file)?;
-        let keytab = match &settings.principal {
-            Some(principal) => keytab.principal(principal.trim()),
-            None => keytab,
-        };
-        return Ok(Credentials::Negotiate(Arc::new(keytab)));
+        return keytab(file, settings.principal.as_deref());
     }
     let password = settings.password.as_ref().map_or("", Secret::expose);
     Ok(Credentials::password(settings.login.trim(), password))
+}
+
+#[cfg(feature = "keytab")]
+fn keytab(file: &Path, principal: Option<&str>) -> Result<Credentials, ConsumerError> {
+    let keytab = freeipa_client::Keytab::new(file)
+        .map_err(|error| ConsumerError::Keytab { reason: error.to_string() })?;
+    let keytab = match principal {
+        Some(principal) => keytab.principal(principal.trim()),
+        None => keytab,
+    };
+    Ok(Credentials::Negotiate(Arc::new(keytab)))
+}
+
+#[cfg(not(feature = "keytab"))]
+fn keytab(_file: &Path, _principal: Option<&str>) -> Result<Credentials, ConsumerError> {
+    Err(ConsumerError::Keytab { reason: NO_KEYTAB_LOGIN.to_owned() })
 }
 
 /// What the service account has to be allowed with these settings.

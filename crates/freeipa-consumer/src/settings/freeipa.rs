@@ -8,6 +8,10 @@ use std::time::Duration;
 
 use valkey_config::{Contradiction, CsvList, Secret, Validate, settings};
 
+/// Why a keytab is refused by a build without the feature.
+pub(crate) const NO_KEYTAB_LOGIN: &str =
+    "this build has no keytab login: build with `--features keytab`, or give a token_command or a password";
+
 settings! {
     /// The directory, and who we are to it.
     #[derive(PartialEq)]
@@ -148,11 +152,7 @@ impl FreeIpaSettings {
             &["login"],
             "name the service account",
         );
-        refuse(
-            self.keytab.is_some() && !cfg!(feature = "keytab"),
-            &["keytab"],
-            "this build has no keytab login: build with `--features keytab`, or give a token_command or a password",
-        );
+        refuse(self.keytab.is_some() && !cfg!(feature = "keytab"), &["keytab"], NO_KEYTAB_LOGIN);
         refuse(
             self.principal.is_some() && self.keytab.is_none(),
             &["principal"],

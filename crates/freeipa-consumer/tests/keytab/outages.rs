@@ -79,5 +79,5 @@ async fn a_kdc_that_does_not_answer_is_not_waited_for() {
     let begun = Instant::now();
     let findings = scene.check(&scene.realm.path("service.keytab")).await;
     findings.assert_no_login(&["no ticket came within 20 s", "see that the KDC answers"]);
-    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", begun.elapsed());
 }
