@@ -10,7 +10,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::{faults, run, workspace};
+use crate::setup::kerberos;
+use crate::{faults, metadata, run, workspace};
 
 pub(crate) use links::resolve;
 pub(crate) use markdown::Document;
@@ -46,7 +47,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     run::step("rustdoc");
     run::run(
         run::cargo()
-            .args(["doc", "--workspace", "--all-features", "--no-deps", "--locked"])
+            .args(["doc", "--workspace", "--no-deps", "--locked"])
+            .args(kerberos::all_features(&metadata::packages()?))
             .env("RUSTDOCFLAGS", "-D warnings"),
     )
 }

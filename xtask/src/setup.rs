@@ -1,6 +1,7 @@
 //! Gets what the other verbs need: a Valkey, and the tools of `cargo xtask ci`.
 
 pub(crate) mod clock;
+pub(crate) mod kerberos;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -27,7 +28,7 @@ const DOCKER_LIMIT: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Args {
-    /// Also build the tools that `cargo xtask ci` needs
+    /// Also get what `cargo xtask ci` needs: its tools, and with apt what logins with a keytab are built and tested with
     #[arg(long)]
     ci: bool,
     /// Only get the images of all servers that the tests run on, and print their names, with the versions really found
@@ -58,6 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.ci {
         let tool = deny::tool()?;
         run::step(format_args!("cargo-deny: {}", tool.display()));
+        kerberos::get();
     }
     Ok(())
 }

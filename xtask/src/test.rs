@@ -119,6 +119,8 @@ fn command(args: &Args, valkey: &Valkey) -> Command {
     for package in &args.package {
         cargo.args(["--package", package]);
     }
+    cargo.args(setup::kerberos::features(&args.package));
+    setup::kerberos::offer_to(&mut cargo);
     cargo.args(&args.filter);
     if !args.rest.is_empty() {
         cargo.arg("--").args(&args.rest);

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::negotiate::Negotiate;
+
 /// How the service logs in.
 ///
 /// The account must be one that may log in without a second factor and whose password does not expire.
@@ -18,54 +20,8 @@ pub enum Credentials {
         /// Its password.
         password: SecretString,
     },
-    /// With Kerberos, at `/ipa/session/login_kerberos`. Where tickets come from is the program's business; see
-    /// [`Negotiate`].
+    /// With Kerberos, at `/ipa/session/login_kerberos`. Where tokens come from: see [`Negotiate`].
     Negotiate(Arc<dyn Negotiate>),
-}
-
-/// Where the tokens for a login with Kerberos come from: a keytab or a credentials cache, through whatever binding of GSSAPI the
-/// program has. This crate brings none, since each of them needs the C library and its headers to build; a program of its own can stand in
-/// for it: [`TokenCommand`](crate::TokenCommand).
-///
-/// ```
-/// use std::sync::Arc;
-/// use freeipa_client::{Credentials, Negotiate, NegotiateError};
-///
-/// /// The keytab that KRB5_CLIENT_KTNAME names.
-/// #[derive(Debug)]
-/// struct Keytab;
-///
-/// impl Negotiate for Keytab {
-///     fn token(&self, host: &str) -> Result<Vec<u8>, NegotiateError> {
-///         // With GSSAPI: import `HTTP@host` as a host-based service, start an initiator's context for it with the
-///         // mechanism SPNEGO or krb5, and return what its first step gives.
-///         first_step(&format!("HTTP@{host}")).map_err(NegotiateError::new)
-///     }
-/// }
-///
-/// let credentials = Credentials::Negotiate(Arc::new(Keytab));
-/// # fn first_step(_service: &str) -> Result<Vec<u8>, std::io::Error> { Ok(vec![0x60]) }
-/// ```
-pub trait Negotiate: fmt::Debug + Send + Sync {
-    /// The first token for the service `HTTP` at `host`, the server's own name. It may block: it runs where that harms nobody.
-    ///
-    /// # Errors
-    /// [`NegotiateError`] if there is no ticket to be had.
-    fn token(&self, host: &str) -> Result<Vec<u8>, NegotiateError>;
-}
-
-/// There is no token for a login with Kerberos.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("no token for the login with Kerberos: {reason}")]
-pub struct NegotiateError {
-    reason: Arc<str>,
-}
-
-impl NegotiateError {
-    /// With the reason that the binding of GSSAPI gives. It is shown to operators: it must hold no secret.
-    pub fn new(reason: impl fmt::Display) -> Self {
-        Self { reason: reason.to_string().into() }
-    }
 }
 
 /// What cannot log in.

@@ -7,6 +7,7 @@ use crate::class::{Class, Outcome};
 use crate::command::{Command, Effect};
 use crate::envelope::BadReply;
 use crate::fault::Fault;
+use crate::negotiate::NegotiateFault;
 use crate::service_login::LoginError;
 use crate::transport::{CertificateFault, TransportError};
 
@@ -110,7 +111,12 @@ impl CallError {
             Cause::Fault(fault) => fault.class(&self.inner.command),
             Cause::Transport(error) => of_transport(error),
             Cause::Login(error) => match error {
-                LoginError::Rejected { .. } | LoginError::Negotiate(_) => Class::LoginRejected,
+                LoginError::Rejected { .. } => Class::LoginRejected,
+                LoginError::Negotiate(error) => match error.fault() {
+                    NegotiateFault::Credentials | NegotiateFault::Rejected(_) => Class::LoginRejected,
+                    NegotiateFault::Unavailable => Class::Unavailable,
+                    NegotiateFault::Configuration => Class::Configuration,
+                },
                 LoginError::WrongName | LoginError::NoSuchPath => Class::Configuration,
                 LoginError::Transport(error) => of_transport(error),
                 LoginError::Unavailable(_) => Class::Unavailable,

@@ -66,6 +66,10 @@
 //! # }
 //! ```
 //!
+//! # Features
+//!
+//! `keytab`, off by default: the type `Keytab`, which logs in without a password. Building it takes the headers of MIT Kerberos and libclang.
+//!
 //! # TLS
 //!
 //! rustls with aws-lc-rs, in the process's own set-up of it and no other: nothing is installed globally. Certificates are checked against
@@ -89,9 +93,13 @@ mod field;
 mod group;
 mod health;
 mod http;
+#[cfg(feature = "keytab")]
+mod keytab;
 mod login;
 mod member;
+mod negotiate;
 mod pin;
+mod program;
 mod server;
 mod service_login;
 mod session;
@@ -108,13 +116,16 @@ pub use self::client::{Client, Pinned, ServerStatus};
 pub use self::command::{Command, Effect};
 pub use self::commands::{Deletion, Found};
 pub use self::config::{DomainConfig, ServerInfo};
-pub use self::credentials::{Credentials, InvalidCredentials, Negotiate, NegotiateError};
+pub use self::credentials::{Credentials, InvalidCredentials};
 pub use self::entry::Entry;
 pub use self::envelope::{BadReply, Reply};
 pub use self::error::{CallError, Cause};
 pub use self::fault::Fault;
 pub use self::group::{Group, Membership};
+#[cfg(feature = "keytab")]
+pub use self::keytab::{Keytab, NoTokenHelper};
 pub use self::login::{InvalidLogin, Login};
+pub use self::negotiate::{Negotiate, NegotiateError, NegotiateFault};
 pub use self::server::{InvalidServer, Server};
 pub use self::service_login::{
     LoginError, LoginOutcome, LoginRejected, LoginUnavailable, ServiceLogin, login_outcome,

@@ -217,13 +217,15 @@ impl Member {
                 tracing::debug!(server = self.server.name(), "logged in to FreeIPA");
                 Ok(Live { cookie, number: 0, epoch: admitted.epoch })
             }
-            Err(Refused::Rejected(why)) => {
+            Err(refused @ (Refused::Rejected(why) | Refused::RejectedByKdc(why))) => {
                 admitted.told = Some(Err(why));
                 let account = Arc::clone(&admitted.account);
                 drop(admitted);
                 let rejected =
                     account.refusal().unwrap_or(LoginError::Rejected { why, wait: Duration::ZERO });
-                self.went(false);
+                if matches!(refused, Refused::Rejected(_)) {
+                    self.went(false);
+                }
                 tracing::error!(server = self.server.name(), "{rejected}");
                 Err(rejected)
             }

@@ -1,26 +1,22 @@
 //! Tokens from a program.
 
-use std::io::Read;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::credentials::{Negotiate, NegotiateError};
+use crate::negotiate::{Negotiate, NegotiateError, NegotiateFault};
+use crate::program::{self, Failed, LONGEST};
 
-/// How long the program may take: it asks a KDC, or two.
-const LONGEST: Duration = Duration::from_secs(20);
+/// The exit status by which a program says that it will go well later: `EX_TEMPFAIL` of sysexits.h.
+const LATER: i32 = 75;
 
-/// More than the largest ticket.
-const MOST_BYTES: u64 = 64 << 10;
-
-/// Takes tokens from a program, so that a keytab can be used without GSSAPI in this process.
+/// Takes tokens from a program, so that Kerberos can be used where this crate is built without GSSAPI.
 ///
 /// The program is called with the service as its last argument, `HTTP@ipa.example.org`, and prints one token in Base64: what the first
 /// step of GSSAPI's initiator gives for that host-based service. It inherits the environment, in which `KRB5_CLIENT_KTNAME`
 /// names the keytab and `KRB5CCNAME` where tickets are kept. It is called once a login, which is about once a day, and is ended after 20 s.
+/// Its exit status says what is wrong: 75 that the KDC is away, so that it is worth another try; any other that a person has to look.
 /// What it writes to its standard error goes to that of this process.
 ///
 /// ```
@@ -49,67 +45,34 @@ impl TokenCommand {
         self
     }
 
-    fn run(&self, host: &str) -> Result<Vec<u8>, String> {
-        let mut child = Command::new(&self.program)
-            .args(&self.arguments)
-            .arg(format!("HTTP@{host}"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("it cannot be started: {error}"))?;
-        let deadline = Instant::now() + LONGEST;
-        let printed = printed(&mut child, deadline);
-        let status = ended(&mut child, deadline)?;
-        if !status.success() {
-            return Err(format!("it failed: {status}"));
+    fn run(&self, host: &str) -> Result<Vec<u8>, (NegotiateFault, String)> {
+        let failed = |failed| match failed {
+            Failed::Late => {
+                (NegotiateFault::Unavailable, format!("it took longer than {} s", LONGEST.as_secs()))
+            }
+            Failed::Otherwise(reason) => (NegotiateFault::Credentials, reason),
+        };
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).arg(format!("HTTP@{host}"));
+        let ended = program::run(&mut command).map_err(failed)?;
+        if !ended.status.success() {
+            let is_later = ended.status.code() == Some(LATER);
+            let fault = if is_later { NegotiateFault::Unavailable } else { NegotiateFault::Credentials };
+            return Err((fault, format!("it failed: {}", ended.status)));
         }
-        let token =
-            BASE64_STANDARD.decode(printed?.trim_ascii()).map_err(|_| "it printed no Base64".to_owned())?;
-        if token.is_empty() { Err("it printed nothing".to_owned()) } else { Ok(token) }
+        let wrong = |reason: &str| (NegotiateFault::Credentials, reason.to_owned());
+        let token = BASE64_STANDARD
+            .decode(ended.printed.map_err(failed)?.trim_ascii())
+            .map_err(|_| wrong("it printed no Base64"))?;
+        if token.is_empty() { Err(wrong("it printed nothing")) } else { Ok(token) }
     }
-}
-
-/// What the program prints, until it closes its output.
-fn printed(child: &mut Child, deadline: Instant) -> Result<Vec<u8>, String> {
-    let output = child.stdout.take().ok_or("it has no output")?;
-    let (sender, receiver) = mpsc::channel();
-    // By itself: a descendant of the program may keep the pipe open for as long as it likes.
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let read = output.take(MOST_BYTES).read_to_end(&mut bytes);
-        // Nobody may be waiting any more.
-        let _ = sender.send(read.map(|_| bytes));
-    });
-    match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-        Ok(read) => read.map_err(|error| format!("its output cannot be read: {error}")),
-        Err(_) => Err(late()),
-    }
-}
-
-/// How the program ended; it does, be it that it has to.
-fn ended(child: &mut Child, deadline: Instant) -> Result<std::process::ExitStatus, String> {
-    let unknown = |error: std::io::Error| format!("it cannot be waited for: {error}");
-    loop {
-        if let Some(status) = child.try_wait().map_err(unknown)? {
-            return Ok(status);
-        }
-        if Instant::now() >= deadline {
-            // It may have ended in between.
-            let _ = child.kill();
-            child.wait().map_err(unknown)?;
-            return Err(late());
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn late() -> String {
-    format!("it took longer than {} s", LONGEST.as_secs())
 }
 
 impl Negotiate for TokenCommand {
     fn token(&self, host: &str) -> Result<Vec<u8>, NegotiateError> {
-        self.run(host).map_err(|reason| NegotiateError::new(format_args!("{}: {reason}", self.program)))
+        self.run(host).map_err(|(fault, reason)| {
+            NegotiateError::with_fault(fault, format_args!("{}: {reason}", self.program))
+        })
     }
 }
 
@@ -137,6 +100,16 @@ mod tests {
         assert!(shell(":").unwrap_err().ends_with("it printed nothing"));
         let missing = TokenCommand::new("/nowhere/at-all").token("x").unwrap_err().to_string();
         assert!(missing.contains("/nowhere/at-all: it cannot be started"), "{missing}");
+    }
+
+    #[test]
+    fn its_exit_status_tells_an_outage_from_a_fault() {
+        let fault = |script: &str| {
+            TokenCommand::new("sh").argument("-c").argument(script).token("x").unwrap_err().fault()
+        };
+        assert_eq!(fault("exit 75"), NegotiateFault::Unavailable);
+        assert_eq!(fault("exit 1"), NegotiateFault::Credentials);
+        assert_eq!(fault("kill -9 $$"), NegotiateFault::Credentials);
     }
 
     #[test]

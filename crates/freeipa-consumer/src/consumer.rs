@@ -90,6 +90,12 @@ pub enum ConsumerError {
     /// The settings of the directory are wrong.
     #[error("[freeipa]: {0}")]
     Directory(#[source] freeipa_client::InvalidSettings),
+    /// This program cannot log in with a keytab.
+    #[error("freeipa.keytab: {reason}")]
+    Keytab {
+        /// Why not, and what helps.
+        reason: String,
+    },
     /// The address cannot be listened on.
     #[error("consumer.http_listen: cannot listen on {address}: {source}")]
     Listen {

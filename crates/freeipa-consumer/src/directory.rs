@@ -1,9 +1,14 @@
 //! The client of the directory, made of the settings; and what its account has to be allowed.
 
-use freeipa_client::{Client, Credentials, InvalidServer, Needs, Right, Server, Trust};
+use std::path::Path;
+use std::sync::Arc;
+
+use freeipa_client::{Client, Credentials, InvalidServer, Needs, Right, Server, TokenCommand, Trust};
 use valkey_config::Secret;
 
 use crate::consumer::ConsumerError;
+#[cfg(not(feature = "keytab"))]
+use crate::settings::NO_KEYTAB_LOGIN;
 use crate::settings::{FreeIpaSettings, PasswordDelivery, Settings};
 use crate::state::{Flow, OnPartial};
 
@@ -12,9 +17,7 @@ use crate::state::{Flow, OnPartial};
 /// # Errors
 /// The settings are wrong, or the CA file cannot be read.
 pub(crate) fn client(settings: &FreeIpaSettings) -> Result<Client, ConsumerError> {
-    let password = settings.password.as_ref().map_or("", Secret::expose);
-    let credentials = Credentials::password(settings.login.trim(), password);
-    let mut client = freeipa_client::Settings::new(credentials)
+    let mut client = freeipa_client::Settings::new(credentials(settings)?)
         .connect_timeout(settings.connect_timeout)
         .timeout(settings.request_timeout)
         .max_in_flight(settings.max_in_flight.get());
@@ -32,6 +35,35 @@ pub(crate) fn client(settings: &FreeIpaSettings) -> Result<Client, ConsumerError
         client = client.trust(Trust::Only(pem));
     }
     Client::new(&client).map_err(ConsumerError::Directory)
+}
+
+/// With what the service account logs in.
+fn credentials(settings: &FreeIpaSettings) -> Result<Credentials, ConsumerError> {
+    if let Some((program, arguments)) = settings.token_command.split_first() {
+        let command = arguments.iter().fold(TokenCommand::new(program), TokenCommand::argument);
+        return Ok(Credentials::Negotiate(Arc::new(command)));
+    }
+    if let Some(file) = &settings.keytab {
+        return keytab(file, settings.principal.as_deref());
+    }
+    let password = settings.password.as_ref().map_or("", Secret::expose);
+    Ok(Credentials::password(settings.login.trim(), password))
+}
+
+#[cfg(feature = "keytab")]
+fn keytab(file: &Path, principal: Option<&str>) -> Result<Credentials, ConsumerError> {
+    let keytab = freeipa_client::Keytab::new(file)
+        .map_err(|error| ConsumerError::Keytab { reason: error.to_string() })?;
+    let keytab = match principal {
+        Some(principal) => keytab.principal(principal.trim()),
+        None => keytab,
+    };
+    Ok(Credentials::Negotiate(Arc::new(keytab)))
+}
+
+#[cfg(not(feature = "keytab"))]
+fn keytab(_file: &Path, _principal: Option<&str>) -> Result<Credentials, ConsumerError> {
+    Err(ConsumerError::Keytab { reason: NO_KEYTAB_LOGIN.to_owned() })
 }
 
 /// What the service account has to be allowed with these settings.

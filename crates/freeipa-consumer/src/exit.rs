@@ -14,6 +14,7 @@ pub(crate) fn of(error: &ConsumerError) -> Exit {
         ConsumerError::Receive(ReceiveError::NoQueue | ReceiveError::Settings(_))
         | ConsumerError::CaFile { .. }
         | ConsumerError::Directory(_)
+        | ConsumerError::Keytab { .. }
         | ConsumerError::Server(_)
         | ConsumerError::Telegram(_)
         | ConsumerError::Texts(_) => Exit::Usage,

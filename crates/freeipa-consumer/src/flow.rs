@@ -81,7 +81,7 @@ impl Policy {
             email_unique: registration.email_unique,
             delivery: report.password_delivery(),
             names: registration.field_map(),
-            rules: registration.rules(&freeipa.login),
+            rules: registration.rules(freeipa.service_login()),
             turn_lease: consumer.applicant_lease,
             attempts: NonZeroU32::MIN.saturating_add(receiver.max_retries),
             patience,

@@ -78,6 +78,11 @@ enum Output {
 }
 
 fn main() -> ExitCode {
+    // First of all: this may be the process that gets one ticket.
+    #[cfg(feature = "keytab")]
+    if let Some(exit) = freeipa_client::Keytab::answer_if_helper() {
+        return exit;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

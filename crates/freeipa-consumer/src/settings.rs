@@ -33,6 +33,8 @@ use valkey_connection::ConnectionSettings;
 use valkey_receiver::ReceiverSettings;
 
 pub use self::consumer::ConsumerSettings;
+#[cfg(not(feature = "keytab"))]
+pub(crate) use self::freeipa::NO_KEYTAB_LOGIN;
 pub use self::freeipa::{FreeIpaSettings, InvalidServer, IpaServer};
 pub use self::registration::RegistrationSettings;
 pub use self::report::{PasswordDelivery, ReportSettings, ReportWay};

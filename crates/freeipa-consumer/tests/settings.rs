@@ -110,7 +110,7 @@ hostname = "somebody else's"
     assert_eq!(settings.freeipa.servers[1].address(), Some("10.0.0.7:8443"));
     assert_eq!(settings.report.via, ReportWay::Queue);
     assert_eq!(settings.receiver.processing_timeout, Duration::from_mins(1));
-    let rules = settings.registration.rules(&settings.freeipa.login);
+    let rules = settings.registration.rules(settings.freeipa.service_login());
     assert_eq!(rules.logins.sources[0], LoginSource::Username);
     assert!(rules.required.contains(&Field::Consent) && rules.email_domains.contains("example.org"));
     assert_eq!(rules.logins.rule.max_length(), 24);
@@ -133,6 +133,47 @@ fn secrets_may_stand_in_files() {
     let (settings, _) = load("", &vars).unwrap();
     assert_eq!(settings.freeipa.password.unwrap().expose(), "from-a-file");
     assert_eq!(settings.report.telegram_token.unwrap().expose(), "from-a-file");
+}
+
+#[test]
+fn the_service_account_logs_in_in_one_way() {
+    let load = |text: &str| {
+        let vars = [NEEDED[0], NEEDED[3]];
+        load(&format!("[freeipa]\n{text}"), &vars)
+    };
+    let program = load("token_command = [\"/usr/libexec/token\", \"--for\", \"a b\"]").unwrap().0;
+    assert_eq!(*program.freeipa.token_command, ["/usr/libexec/token", "--for", "a b"]);
+    assert_eq!(program.freeipa.service_login(), None, "it is in the ticket");
+
+    let keytab = load("keytab = \"/etc/registrar.keytab\"\nprincipal = \"svc-registrar@EXAMPLE.ORG\"");
+    if cfg!(feature = "keytab") {
+        let settings = keytab.unwrap().0;
+        assert_eq!(settings.freeipa.service_login(), Some("svc-registrar"));
+        let rules = settings.registration.rules(settings.freeipa.service_login());
+        assert!(rules.logins.rule.take("svc-registrar").is_err(), "reserved");
+        let service = load("keytab = \"/k\"\nprincipal = \"registrar/app.example.org\"").unwrap().0;
+        assert_eq!(service.freeipa.service_login(), None, "no user can have it");
+    } else {
+        let error = keytab.unwrap_err();
+        assert!(error.contains("build with `--features keytab`, or give a token_command"), "{error}");
+    }
+
+    for (text, fields, expected) in [
+        ("", &["password", "login"][..], "or a keytab; or a token_command"),
+        ("password = \"x\"", &["login"], "name the service account"),
+        ("login = \"svc\"\npassword = \"x\"\nkeytab = \"/k\"", &["password", "keytab"], "keep one of these"),
+        ("keytab = \"/k\"\ntoken_command = [\"x\"]", &["keytab", "token_command"], "keep one of these"),
+        ("token_command = [\"x\"]\nprincipal = \"svc\"", &["principal"], "there is no keytab"),
+        ("keytab = \"/k\"\nprincipal = \"a b\"", &["principal"], "a principal is a name such as"),
+    ] {
+        let error = load(text).expect_err(text);
+        assert!(error.contains(expected), "{text}: {error}");
+        for field in fields {
+            // By its place in the file, or by its variable where it is set nowhere.
+            let names = [format!("freeipa.{field}"), format!("IPA_{}", field.to_uppercase())];
+            assert!(names.iter().any(|name| error.contains(name)), "{field} is missing for {text}: {error}");
+        }
+    }
 }
 
 #[test]

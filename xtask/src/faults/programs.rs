@@ -39,6 +39,8 @@ struct Message {
 pub(crate) fn build(programs: &BTreeSet<&Program>, packages: &[Package]) -> Result<BTreeMap<Program, Built>> {
     let mut cargo = run::cargo();
     cargo.args(["test", "--locked", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]);
+    // As `cargo xtask test` builds them.
+    cargo.args(crate::setup::kerberos::features(&[]));
     for program in programs {
         match program.kind {
             Kind::Lib => cargo.arg("--lib"),

@@ -102,12 +102,20 @@ fn of_rejection(why: LoginRejected) -> &'static str {
         LoginRejected::WrongPassword => {
             "correct the password; each wrong one brings the account nearer to being locked"
         }
-        LoginRejected::UnknownAccount => "`ipa user-add` the account, or correct the login",
+        LoginRejected::UnknownAccount => {
+            "`ipa user-add` or `ipa service-add` the account, or correct its name"
+        }
         LoginRejected::Revoked => "`ipa user-status`, then `ipa user-unlock` or `ipa user-enable`",
         LoginRejected::PasswordExpired => {
             "log in once as the account to change it, and give its group a policy without expiry"
         }
         LoginRejected::AccountExpired => "`ipa user-mod --principal-expiration`",
+        LoginRejected::WrongKey => {
+            "`ipa-getkeytab -p ACCOUNT -k FILE`; it makes all earlier keytabs of the account void"
+        }
+        LoginRejected::TicketRefused => {
+            "compare `date` here, on the server and on the KDC; the httpd error log of the server tells more"
+        }
         LoginRejected::Denied => "see that no stage user has the same login: `ipa stageuser-find`",
         LoginRejected::Unrecognized => "the httpd error log of the server tells more",
     }

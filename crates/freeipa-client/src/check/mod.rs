@@ -64,11 +64,29 @@ impl Client {
         for server in self.servers() {
             report.server = server.server_name().to_owned();
             if let Some(principal) = reach(&server, &mut report).await {
-                let login = self.login().or_else(|| principal.split('@').next().map(str::to_owned));
-                look(&server, needs, login.and_then(|login| login.parse().ok()), &mut report).await;
+                let account = Account::of(self.login().as_deref(), &principal);
+                look(&server, needs, account.as_ref(), &mut report).await;
             }
         }
         report.findings
+    }
+}
+
+/// Whose rights are looked at.
+enum Account {
+    User(Login),
+    /// A service, which logs in with a keytab: `registrar/app.example.org`.
+    Service(String),
+}
+
+impl Account {
+    /// By the login that the settings give, else by the principal that the server knows.
+    fn of(login: Option<&str>, principal: &str) -> Option<Self> {
+        let name = login.or_else(|| principal.split('@').next())?;
+        if name.contains('/') {
+            return Some(Self::Service(name.to_owned()));
+        }
+        name.parse().ok().map(Self::User)
     }
 }
 
@@ -155,10 +173,10 @@ async fn reach(server: &Pinned, report: &mut Report) -> Option<String> {
 }
 
 /// What may be done there.
-async fn look(server: &Pinned, needs: &Needs, login: Option<Login>, report: &mut Report) {
+async fn look(server: &Pinned, needs: &Needs, account: Option<&Account>, report: &mut Report) {
     if !needs.rights.is_empty() {
-        let permissions = match &login {
-            Some(login) => permissions_of(server, login).await,
+        let permissions = match account {
+            Some(account) => permissions_of(server, account).await,
             None => Ok(Vec::new()),
         };
         rights::judge(&needs.rights, permissions, report);
@@ -168,7 +186,9 @@ async fn look(server: &Pinned, needs: &Needs, login: Option<Login>, report: &mut
         let command =
             Command::read("group_show").argument(group.as_str()).option("all", true).option("rights", true);
         match server.ask(&command, crate::envelope::Reply::entry).await {
-            Ok(entry) => rights::judge_group(group, &entry, report),
+            Ok(entry) => {
+                rights::judge_group(group, &entry, matches!(account, Some(Account::Service(_))), report);
+            }
             Err(error) if error.class() == Class::NotFound => {
                 report.bad(
                     Probe::Group,
@@ -182,8 +202,12 @@ async fn look(server: &Pinned, needs: &Needs, login: Option<Login>, report: &mut
 }
 
 /// The permissions that the account has, as far as its entry shows them.
-async fn permissions_of(server: &Pinned, login: &Login) -> Result<Vec<String>, CallError> {
-    let command = Command::read("user_show").argument(login).option("all", true).option("raw", true);
+async fn permissions_of(server: &Pinned, account: &Account) -> Result<Vec<String>, CallError> {
+    let command = match account {
+        Account::User(login) => Command::read("user_show").argument(login),
+        Account::Service(principal) => Command::read("service_show").argument(principal.as_str()),
+    };
+    let command = command.option("all", true).option("raw", true);
     let entry: Entry = server.ask(&command, crate::envelope::Reply::entry).await?;
     Ok(rights::permissions(&entry))
 }

@@ -94,7 +94,7 @@ pub(super) fn judge(needed: &[Right], permissions: Result<Vec<String>, CallError
 }
 
 /// Whether users may be put into the group, by what the directory says of the attribute `member`.
-pub(super) fn judge_group(group: &str, entry: &Entry, report: &mut Report) {
+pub(super) fn judge_group(group: &str, entry: &Entry, is_service: bool, report: &mut Report) {
     let rights =
         entry.get("attributelevelrights").and_then(|rights| rights.get("member")).and_then(Value::as_str);
     match rights {
@@ -104,7 +104,14 @@ pub(super) fn judge_group(group: &str, entry: &Entry, report: &mut Report) {
         Some(_) => report.bad(
             Probe::Group,
             format_args!("the account may not put users into {group}"),
-            format!("make it a member manager: `ipa group-add-member-manager {group} --users=LOGIN`"),
+            if is_service {
+                // Only users can be member managers.
+                format!(
+                    "give a privilege of its role a permission for it: `ipa permission-add NAME --right=write --attrs=member --targetgroup={group}`"
+                )
+            } else {
+                format!("make it a member manager: `ipa group-add-member-manager {group} --users=LOGIN`")
+            },
         ),
         None => report.unknown(
             Probe::Group,
@@ -150,7 +157,7 @@ mod tests {
     fn a_group_tells_whether_it_may_be_written() {
         let verdict = |entry: Value| {
             let mut report = Report::default();
-            judge_group("staff", &Entry::of(&entry).unwrap(), &mut report);
+            judge_group("staff", &Entry::of(&entry).unwrap(), false, &mut report);
             report.findings[0].verdict
         };
         assert_eq!(verdict(json!({"attributelevelrights": {"member": "rscwo"}})), Verdict::Good);

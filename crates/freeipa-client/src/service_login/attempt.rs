@@ -9,12 +9,15 @@ use secrecy::ExposeSecret;
 
 use super::outcome::{LoginError, LoginOutcome, LoginRejected, LoginUnavailable, login_outcome};
 use crate::cookie::{Cookie, SetCookie};
-use crate::credentials::{Credentials, NegotiateError};
+use crate::credentials::Credentials;
 use crate::http::{Answer, Exchange, Request};
+use crate::negotiate::{NegotiateError, NegotiateFault};
 
 /// Why there is no session, before anybody knows how long to wait.
 pub(crate) enum Refused {
     Rejected(LoginRejected),
+    /// By the KDC, before the server was asked.
+    RejectedByKdc(LoginRejected),
     Otherwise(LoginError),
 }
 
@@ -31,12 +34,24 @@ pub(crate) async fn attempt(
             let (source, host) = (source.clone(), name.to_owned());
             let token = tokio::task::spawn_blocking(move || source.token(&host)).await;
             let token = token.unwrap_or_else(|_| Err(NegotiateError::new("the source of tokens panicked")));
-            with_token(&token.map_err(|error| Refused::Otherwise(LoginError::Negotiate(error)))?)
+            with_token(&token.map_err(|error| no_token(name, error))?)
         }
     };
     let sent = exchange.send(request, deadline).await;
     let answer = sent.map_err(|error| Refused::Otherwise(LoginError::Transport(error)))?;
     judge(answer, matches!(credentials, Credentials::Negotiate(_)))
+}
+
+fn no_token(name: &str, error: NegotiateError) -> Refused {
+    match error.fault() {
+        NegotiateFault::Rejected(why) => {
+            tracing::warn!(server = name, %error, "the KDC refuses the account");
+            Refused::RejectedByKdc(why)
+        }
+        NegotiateFault::Credentials | NegotiateFault::Unavailable | NegotiateFault::Configuration => {
+            Refused::Otherwise(LoginError::Negotiate(error))
+        }
+    }
 }
 
 fn with_password(login: &str, password: &str) -> Request {
@@ -62,7 +77,7 @@ fn with_token(token: &[u8]) -> Request {
 /// What the answer means. Who comes with a ticket and is told only `Negotiate` was refused: there are no reasons then.
 fn judge(answer: Answer, with_ticket: bool) -> Result<Cookie, Refused> {
     if answer.status == 401 && answer.rejection.is_none() && with_ticket {
-        return Err(Refused::Rejected(LoginRejected::Denied));
+        return Err(Refused::Rejected(LoginRejected::TicketRefused));
     }
     // A reason without its text says too little: `invalid-password` may be an outage.
     let body = match (answer.status, answer.body) {

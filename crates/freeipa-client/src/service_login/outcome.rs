@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::credentials::NegotiateError;
+use crate::negotiate::NegotiateError;
 use crate::transport::TransportError;
 
 /// What became of a login.
@@ -44,7 +44,15 @@ pub enum LoginRejected {
     /// The account itself has expired.
     #[error("the account has expired: `ipa user-mod --principal-expiration` helps")]
     AccountExpired,
-    /// The server knows the account and refuses it, or cannot read its name; also a ticket that it does not accept.
+    /// The keytab has another key than the account: somebody has fetched or set a new one since.
+    #[error("the keytab has an old key, or another account's: fetch a new one with `ipa-getkeytab`")]
+    WrongKey,
+    /// The server does not take the ticket that the KDC gave.
+    #[error(
+        "the server does not take the ticket: see that all clocks agree, and that the server's own keytab is sound"
+    )]
+    TicketRefused,
+    /// The server knows the account and refuses it, or cannot read its name.
     #[error(
         "the server refuses the account: check its login, its realm and its rights, and that no stage user has the same login"
     )]

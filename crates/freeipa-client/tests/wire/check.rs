@@ -1,9 +1,13 @@
 //! What a check finds.
 
-use freeipa_client::{Client, Finding, Needs, Probe, Right, Trust, Verdict};
+use std::sync::Arc;
+
+use freeipa_client::{
+    Client, Credentials, Finding, Needs, Negotiate, NegotiateError, Probe, Right, Trust, Verdict,
+};
 
 use crate::support::{
-    Seen, Wire, fault, logged_in, no_session, other_ca, page, refused, result, wrong_password,
+    Seen, Wire, fault, logged_in, no_session, other_ca, page, refused, reply_to, result, wrong_password,
 };
 
 fn is_knock(seen: &Seen) -> bool {
@@ -66,6 +70,42 @@ async fn a_rejected_account_is_not_tried_again_for_a_check() {
         assert_eq!(bad(&found(&client).await), [Probe::Login]);
     }
     assert_eq!(wire.logins(), 1);
+}
+
+#[tokio::test]
+async fn the_rights_of_a_service_are_read_from_its_own_entry() {
+    let wire = Wire::start(|seen, _| {
+        match seen.method().as_deref() {
+            None => logged_in("x"),
+            Some(_) if is_knock(seen) => no_session(),
+            Some("service_show") if seen.body.contains("registrar/app.example.test") => {
+                result(r#"{"result":{"memberof":["cn=System: Add Users,cn=permissions,cn=pbac,dc=x"]}}"#)
+            }
+            Some("group_show") => result(r#"{"result":{"attributelevelrights":{"member":"rsc"}}}"#),
+            Some(_) => reply_to(
+                "registrar/app.example.test@IPA.TEST",
+                r#"{"summary":"IPA server version 4.12.4. API version 2.254"}"#,
+            ),
+        }
+        .into()
+    })
+    .await;
+    let client = wire.client();
+    client.replace_credentials(Credentials::Negotiate(Arc::new(Ticket))).unwrap();
+    let findings = client.check(&Needs::new().group("staff").right(Right::AddUsers)).await;
+    let of = |probe| findings.iter().find(|finding| finding.probe == probe).unwrap();
+    assert_eq!(of(Probe::Right).verdict, Verdict::Good, "{findings:#?}");
+    // No service can be a member manager.
+    assert!(of(Probe::Group).remedy.as_ref().unwrap().contains("--targetgroup=staff"), "{findings:#?}");
+}
+
+#[derive(Debug)]
+struct Ticket;
+
+impl Negotiate for Ticket {
+    fn token(&self, _host: &str) -> Result<Vec<u8>, NegotiateError> {
+        Ok(vec![0x60])
+    }
 }
 
 #[tokio::test]

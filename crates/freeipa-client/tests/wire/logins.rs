@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use freeipa_client::{
-    Cause, Class, Client, Credentials, LoginError, LoginRejected, Negotiate, NegotiateError, Outcome,
-    ServiceLogin,
+    Cause, Class, Client, Credentials, LoginError, LoginRejected, Negotiate, NegotiateError, NegotiateFault,
+    Outcome, ServiceLogin,
 };
 use tokio::sync::Notify;
 
@@ -237,6 +237,30 @@ async fn without_a_ticket_or_with_a_bad_one_there_is_no_session() {
     for _ in 0..3 {
         let error = client.server("x").ping().await.unwrap_err();
         assert_eq!(error.class(), Class::LoginRejected, "{error}");
+        assert!(error.to_string().contains("the server does not take the ticket"), "{error}");
     }
     assert_eq!(wire.logins(), 1);
+}
+
+#[tokio::test]
+async fn what_a_missing_ticket_means_goes_by_whose_fault_it_is() {
+    let wire = Wire::start(|_, _| Act::Hang).await;
+    let rows = [
+        (NegotiateFault::Credentials, Class::LoginRejected),
+        (NegotiateFault::Unavailable, Class::Unavailable),
+        (NegotiateFault::Configuration, Class::Configuration),
+        (NegotiateFault::Rejected(LoginRejected::WrongKey), Class::LoginRejected),
+    ];
+    for (fault, class) in rows {
+        let client = wire.client();
+        let none = Tickets(Err(NegotiateError::with_fault(fault, "a reason")));
+        client.replace_credentials(Credentials::Negotiate(Arc::new(none))).unwrap();
+        let error = client.server("x").ping().await.unwrap_err();
+        assert_eq!((error.class(), error.outcome()), (class, Outcome::NotDone), "{error}");
+        // Only what the KDC has refused is a rejection, after which nobody tries for a while.
+        let is_rejected = matches!(client.service_login(), ServiceLogin::Rejected { .. });
+        assert_eq!(is_rejected, matches!(fault, NegotiateFault::Rejected(_)), "{fault:?}");
+        assert!(client.status().iter().all(|server| server.is_well), "no server was asked");
+    }
+    assert_eq!(wire.logins(), 0);
 }

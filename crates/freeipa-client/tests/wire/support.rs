@@ -59,8 +59,12 @@ pub(crate) fn json(body: &str) -> Vec<u8> {
 }
 
 pub(crate) fn result(result: &str) -> Vec<u8> {
+    reply_to("svc@EXAMPLE.TEST", result)
+}
+
+pub(crate) fn reply_to(principal: &str, result: &str) -> Vec<u8> {
     json(&format!(
-        r#"{{"result":{result},"error":null,"id":0,"principal":"svc@EXAMPLE.TEST","version":"4.12.4"}}"#
+        r#"{{"result":{result},"error":null,"id":0,"principal":"{principal}","version":"4.12.4"}}"#
     ))
 }
 

@@ -8,6 +8,10 @@ use std::time::Duration;
 
 use valkey_config::{Contradiction, CsvList, Secret, Validate, settings};
 
+/// Why a keytab is refused by a build without the feature.
+pub(crate) const NO_KEYTAB_LOGIN: &str =
+    "this build has no keytab login: build with `--features keytab`, or give a token_command or a password";
+
 settings! {
     /// The directory, and who we are to it.
     #[derive(PartialEq)]
@@ -20,12 +24,23 @@ settings! {
         /// system.
         #[env("IPA_CA_FILE")]
         pub ca_file: Option<PathBuf>,
-        /// The login of the service account.
+        /// The login of the service account: needed with a password, and then nobody is registered under it.
         #[env("IPA_LOGIN")]
         pub login: String,
-        /// Its password; also `IPA_PASSWORD_FILE`.
+        /// Its password; also `IPA_PASSWORD_FILE`. Instead of it: `keytab`, or `token_command`.
         #[env("IPA_PASSWORD")]
         pub password: Option<Secret>,
+        /// The keytab of the service account, as `ipa-getkeytab` writes it. Needs a build with the feature `keytab`.
+        #[env("IPA_KEYTAB")]
+        pub keytab: Option<PathBuf>,
+        /// Whose key of the keytab is used: `svc-registrar`, `registrar/app.example.org`. Unset: the first in it.
+        #[env("IPA_PRINCIPAL")]
+        pub principal: Option<String>,
+        /// A program, and its arguments, that prints a token for a login with Kerberos (the first SPNEGO token, in Base64) for the
+        /// service that it gets as last argument, `HTTP@ipa1.example.org`. It may take 20 s; its exit status 75 says that the KDC
+        /// is away.
+        #[env("IPA_TOKEN_COMMAND")]
+        pub token_command: CsvList<String>,
         /// How long connecting may take.
         #[env("IPA_CONNECT_TIMEOUT")]
         pub connect_timeout: Duration = Duration::from_secs(5),
@@ -107,6 +122,51 @@ impl fmt::Display for IpaServer {
     }
 }
 
+impl FreeIpaSettings {
+    /// The login of the service account, as far as the settings tell it; services that log in with a keytab have none.
+    pub fn service_login(&self) -> Option<&str> {
+        let login = Some(self.login.trim()).filter(|login| !login.is_empty());
+        let user = self.principal.as_deref().and_then(|principal| principal.trim().split('@').next());
+        login.or(user).filter(|login| !login.contains('/'))
+    }
+
+    /// Exactly one of the ways to log in, whole.
+    fn refuse_login(&self, refuse: &mut impl FnMut(bool, &[&'static str], &str)) {
+        let has_password = self.password.as_ref().is_some_and(|password| !password.is_empty());
+        let given: Vec<&'static str> = [
+            (has_password, "password"),
+            (self.keytab.is_some(), "keytab"),
+            (!self.token_command.is_empty(), "token_command"),
+        ]
+        .iter()
+        .filter_map(|(is_given, field)| is_given.then_some(*field))
+        .collect();
+        refuse(
+            given.is_empty(),
+            &["password"],
+            "the service account needs its password, best as the file that IPA_PASSWORD_FILE names; or a keytab; or a token_command",
+        );
+        refuse(given.len() > 1, &given, "the service account logs in in one way only: keep one of these");
+        refuse(
+            self.login.trim().is_empty() && (has_password || given.is_empty()),
+            &["login"],
+            "name the service account",
+        );
+        refuse(self.keytab.is_some() && !cfg!(feature = "keytab"), &["keytab"], NO_KEYTAB_LOGIN);
+        refuse(
+            self.principal.is_some() && self.keytab.is_none(),
+            &["principal"],
+            "a principal says whose key of a keytab is used, and there is no keytab",
+        );
+        let is_principal = |name: &String| !name.trim().is_empty() && !name.contains(char::is_whitespace);
+        refuse(
+            self.principal.as_ref().is_some_and(|name| !is_principal(name)),
+            &["principal"],
+            "a principal is a name such as svc-registrar or registrar/app.example.org, or unset",
+        );
+    }
+}
+
 impl Validate for FreeIpaSettings {
     fn validate(&self) -> Vec<Contradiction> {
         let mut found = Vec::new();
@@ -116,12 +176,7 @@ impl Validate for FreeIpaSettings {
             }
         };
         refuse(self.servers.is_empty(), &["servers"], "name at least one server of the directory");
-        refuse(self.login.trim().is_empty(), &["login"], "name the service account");
-        refuse(
-            self.password.as_ref().is_none_or(Secret::is_empty),
-            &["password"],
-            "the service account needs its password: best as the file that IPA_PASSWORD_FILE names",
-        );
+        self.refuse_login(&mut refuse);
         for (field, timeout) in
             [("connect_timeout", self.connect_timeout), ("request_timeout", self.request_timeout)]
         {

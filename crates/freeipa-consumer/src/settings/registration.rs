@@ -60,7 +60,7 @@ impl RegistrationSettings {
 
     /// The rules for registrations. The login of the service account is reserved, too: who got it would be the service to whoever
     /// looks.
-    pub fn rules(&self, service_login: &str) -> Rules {
+    pub fn rules(&self, service_login: Option<&str>) -> Rules {
         let groups: BTreeSet<String> = self.groups_allowed.iter().cloned().collect();
         let default_groups: BTreeSet<String> = self.default_groups.iter().cloned().collect();
         // An account has a group of its own name, which must be free.
@@ -68,7 +68,7 @@ impl RegistrationSettings {
             .reserve(&groups)
             .reserve(&default_groups)
             .reserve(self.login_reserved.iter())
-            .reserve([service_login]);
+            .reserve(service_login);
         let mut rules = Rules::default();
         rules.last_name_placeholder.clone_from(&self.last_name_placeholder);
         rules.email_domains = self.email_domains.iter().map(|domain| domain.to_ascii_lowercase()).collect();
