@@ -110,7 +110,10 @@ impl CallError {
             Cause::Fault(fault) => fault.class(&self.inner.command),
             Cause::Transport(error) => of_transport(error),
             Cause::Login(error) => match error {
-                LoginError::Rejected { .. } | LoginError::Negotiate(_) => Class::LoginRejected,
+                LoginError::Rejected { .. }
+                | LoginError::RejectedEarlier(_)
+                | LoginError::Spent { .. }
+                | LoginError::Negotiate(_) => Class::LoginRejected,
                 LoginError::WrongName | LoginError::NoSuchPath => Class::Configuration,
                 LoginError::Transport(error) => of_transport(error),
                 LoginError::Unavailable(_) => Class::Unavailable,

@@ -1,20 +1,24 @@
 //! The client of the directory, made of the settings; and what its account has to be allowed.
 
+use std::sync::Arc;
+
 use freeipa_client::{Client, Credentials, InvalidServer, Needs, Right, Server, Trust};
 use valkey_config::Secret;
 
 use crate::consumer::ConsumerError;
+use crate::lockout::Lockout;
 use crate::settings::{FreeIpaSettings, PasswordDelivery, Settings};
 use crate::state::{Flow, OnPartial};
 
-/// A client. Nothing is sent yet.
+/// A client, whose logins `lockout` watches over. Nothing is sent yet.
 ///
 /// # Errors
 /// The settings are wrong, or the CA file cannot be read.
-pub(crate) fn client(settings: &FreeIpaSettings) -> Result<Client, ConsumerError> {
+pub(crate) fn client(settings: &FreeIpaSettings, lockout: Lockout) -> Result<Client, ConsumerError> {
     let password = settings.password.as_ref().map_or("", Secret::expose);
     let credentials = Credentials::password(settings.login.trim(), password);
     let mut client = freeipa_client::Settings::new(credentials)
+        .login_guard(Arc::new(lockout))
         .connect_timeout(settings.connect_timeout)
         .timeout(settings.request_timeout)
         .max_in_flight(settings.max_in_flight.get());
