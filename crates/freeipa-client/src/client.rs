@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::account::Account;
 use crate::command::Command;
 use crate::credentials::{Credentials, InvalidCredentials};
 use crate::envelope::{BadReply, Reply};
@@ -9,7 +10,6 @@ use crate::error::CallError;
 use crate::member::Member;
 use crate::pin;
 use crate::service_login::ServiceLogin;
-use crate::session::Account;
 use crate::settings::{FailOver, InvalidSettings, Settings};
 
 /// A client of one FreeIPA domain. Cheap to clone; all clones share sessions and limits.
@@ -68,7 +68,7 @@ impl Client {
     /// [`InvalidSettings`] with what is wrong with them.
     pub fn new(settings: &Settings) -> Result<Self, InvalidSettings> {
         settings.check()?;
-        let account = Arc::new(Account::new(settings.credentials.clone(), settings.login_pause));
+        let account = Arc::new(Account::new(settings));
         let member = |server| Member::new(server, settings, &account).map(Arc::new);
         let members = settings.servers.iter().map(member).collect::<Result<_, _>>()?;
         Ok(Self { members, account, fail_over: settings.fail_over, max_in_flight: settings.max_in_flight })

@@ -111,7 +111,9 @@ impl CallError {
             Cause::Fault(fault) => fault.class(&self.inner.command),
             Cause::Transport(error) => of_transport(error),
             Cause::Login(error) => match error {
-                LoginError::Rejected { .. } => Class::LoginRejected,
+                LoginError::Rejected { .. } | LoginError::RejectedEarlier(_) | LoginError::Spent { .. } => {
+                    Class::LoginRejected
+                }
                 LoginError::Negotiate(error) => match error.fault() {
                     NegotiateFault::Credentials | NegotiateFault::Rejected(_) => Class::LoginRejected,
                     NegotiateFault::Unavailable => Class::Unavailable,

@@ -10,7 +10,7 @@
 //!
 //! - **The account is not locked by the client.** Within a [pause](Settings::login_pause) of 10 minutes or more there are at most two rejected logins,
 //!   over all servers; while the credentials are not proven, one. What looks like a wrong password and is an outage of the server is told
-//!   apart ([`login_outcome`]). See [`Client::service_login`].
+//!   apart ([`login_outcome`]). See [`Client::service_login`]. That is one client; several processes share what they know by a [`LoginGuard`].
 //! - **Nothing is written twice by the client.** What only reads is asked again; what writes is sent again only if the server has not looked
 //!   at it. Every error says whether it may have been done: [`CallError::outcome`].
 //! - **Every error says what to do**: [`CallError::class`], by one table over the codes of the server, and
@@ -75,6 +75,7 @@
 //! rustls with aws-lc-rs, in the process's own set-up of it and no other: nothing is installed globally. Certificates are checked against
 //! [`Trust`]; there is no way around that.
 
+mod account;
 mod batch;
 mod call;
 mod check;
@@ -128,7 +129,8 @@ pub use self::login::{InvalidLogin, Login};
 pub use self::negotiate::{Negotiate, NegotiateError, NegotiateFault};
 pub use self::server::{InvalidServer, Server};
 pub use self::service_login::{
-    LoginError, LoginOutcome, LoginRejected, LoginUnavailable, ServiceLogin, login_outcome,
+    EarlierRefusal, LoginAttempt, LoginError, LoginGuard, LoginLeave, LoginOutcome, LoginRejected,
+    LoginUnavailable, LoginVerdict, ServiceLogin, login_outcome,
 };
 pub use self::settings::{API_VERSION, FailOver, InvalidSettings, SHORTEST_LOGIN_PAUSE, Settings};
 pub use self::token_command::TokenCommand;

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
+use crate::account::Account;
 use crate::health::Health;
 use crate::http::Exchange;
 use crate::server::Server;
-use crate::session::{Account, Session};
+use crate::session::Session;
 use crate::settings::{InvalidSettings, Settings};
 
 #[derive(Debug)]

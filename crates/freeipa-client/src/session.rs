@@ -1,33 +1,18 @@
 //! The session with one server: who has it, and who is getting a new one.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
+use crate::account::Admitted;
 use crate::cookie::{Cookie, SetCookie};
-use crate::credentials::Credentials;
 use crate::member::Member;
-use crate::service_login::{
-    Admission, Gate, LoginError, LoginRejected, LoginUnavailable, Refused, ServiceLogin, attempt,
-};
+use crate::service_login::{LoginError, LoginUnavailable, LoginVerdict, Refused, attempt};
 
 /// The pauses after a login that failed for no fault of the credentials.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-
-/// The service account, the same at every server.
-#[derive(Debug)]
-pub(crate) struct Account {
-    known: Mutex<Known>,
-    settled: Notify,
-}
-
-#[derive(Debug)]
-struct Known {
-    credentials: Credentials,
-    gate: Gate,
-}
 
 /// What one server has given.
 #[derive(Debug, Default)]
@@ -65,80 +50,6 @@ pub(crate) struct Live {
 }
 
 type Login = Result<Live, LoginError>;
-
-impl Account {
-    pub(crate) fn new(credentials: Credentials, pause: Duration) -> Self {
-        Self { known: Mutex::new(Known { credentials, gate: Gate::new(pause) }), settled: Notify::new() }
-    }
-
-    pub(crate) fn standing(&self) -> ServiceLogin {
-        self.with(|known| known.gate.standing(Instant::now(), SystemTime::now()))
-    }
-
-    pub(crate) fn login(&self) -> Option<String> {
-        self.with(|known| known.credentials.login().map(str::to_owned))
-    }
-
-    /// Takes other credentials; `false` if they are the same.
-    pub(crate) fn replace(&self, credentials: Credentials) -> bool {
-        self.with(|known| {
-            let new = !known.credentials.is_same(&credentials);
-            if new {
-                known.credentials = credentials;
-                known.gate.renew();
-            }
-            new
-        })
-    }
-
-    fn epoch(&self) -> u64 {
-        self.with(|known| known.gate.epoch())
-    }
-
-    fn refusal(&self) -> Option<LoginError> {
-        self.with(|known| match known.gate.closed(Instant::now()) {
-            Some(Admission::Closed { why, wait }) => Some(LoginError::Rejected { why, wait }),
-            _ => None,
-        })
-    }
-
-    /// Waits until an attempt may be made.
-    async fn admit(self: &Arc<Self>) -> Result<Admitted, LoginError> {
-        loop {
-            let mut settled = std::pin::pin!(self.settled.notified());
-            // Before it is asked: what settles in between is not missed.
-            settled.as_mut().enable();
-            let (admission, credentials) =
-                self.with(|known| (known.gate.admit(Instant::now()), known.credentials.clone()));
-            match admission {
-                Admission::Go(epoch) => {
-                    return Ok(Admitted { account: Arc::clone(self), credentials, epoch, told: None });
-                }
-                Admission::Closed { why, wait } => return Err(LoginError::Rejected { why, wait }),
-                Admission::Wait => settled.await,
-            }
-        }
-    }
-
-    fn with<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
-        look(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// Leave to make one attempt. However it ends, the gate hears of it.
-struct Admitted {
-    account: Arc<Account>,
-    credentials: Credentials,
-    epoch: u64,
-    told: Option<Result<(), LoginRejected>>,
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        self.account.with(|known| known.gate.settle(Instant::now(), self.epoch, self.told));
-        self.account.settled.notify_waiters();
-    }
-}
 
 impl Member {
     /// The session, which is made if there is none or only the one of this number, which the server has forgotten.
@@ -196,13 +107,18 @@ impl Member {
     }
 
     async fn log_in(&self) -> Login {
-        let admitted = match self.account.admit().await {
+        let mut admitted = match self.account.admit().await {
             Ok(admitted) => admitted,
             Err(refusal) => return self.session.settle(Err(refusal)),
         };
         let Ok(_permit) = self.in_flight.acquire().await else {
             return self.session.settle(Err(LoginError::Unavailable(LoginUnavailable::Interrupted)));
         };
+        // With the turn: what the guard lets go must not wait for anything else.
+        if let Err(refusal) = self.account.ask_guard(&mut admitted, self.timeout).await {
+            tracing::error!(server = self.server.name(), "{refusal}");
+            return self.session.settle(Err(refusal));
+        }
         // Settled before the turn is over: who closes the client finds the session.
         self.session.settle(self.log_in_as(admitted).await)
     }
@@ -210,9 +126,11 @@ impl Member {
     async fn log_in_as(&self, mut admitted: Admitted) -> Login {
         let deadline = Instant::now() + self.timeout;
         let answered = attempt(&self.exchange, self.server.name(), &admitted.credentials, deadline).await;
+        let guarded = admitted.guarded.take();
         match answered {
             Ok(cookie) => {
                 admitted.told = Some(Ok(()));
+                self.account.tell_guard(guarded, LoginVerdict::Accepted).await;
                 self.went(false);
                 tracing::debug!(server = self.server.name(), "logged in to FreeIPA");
                 Ok(Live { cookie, number: 0, epoch: admitted.epoch })
@@ -223,6 +141,11 @@ impl Member {
                 drop(admitted);
                 let rejected =
                     account.refusal().unwrap_or(LoginError::Rejected { why, wait: Duration::ZERO });
+                let wait = match rejected {
+                    LoginError::Rejected { wait, .. } => wait,
+                    _ => Duration::ZERO,
+                };
+                account.tell_guard(guarded, LoginVerdict::Rejected { why, wait }).await;
                 if matches!(refused, Refused::Rejected(_)) {
                     self.went(false);
                 }
@@ -230,6 +153,7 @@ impl Member {
                 Err(rejected)
             }
             Err(Refused::Otherwise(error)) => {
+                self.account.tell_guard(guarded, LoginVerdict::Nothing).await;
                 // Without a ticket nobody has asked the server.
                 if !matches!(error, LoginError::Negotiate(_)) {
                     self.went(true);
@@ -253,8 +177,10 @@ impl Session {
                 state.live = Some(live.clone());
                 (state.failures, state.pause) = (0, None);
             }
-            // The gate knows when the next attempt is due.
-            Err(LoginError::Rejected { .. }) => state.pause = None,
+            // The gate, or the guard, knows when the next attempt is due.
+            Err(LoginError::Rejected { .. } | LoginError::RejectedEarlier(_) | LoginError::Spent { .. }) => {
+                state.pause = None;
+            }
             Err(error) => {
                 let pause = FIRST_PAUSE * 2_u32.pow(state.failures.min(8));
                 state.failures = state.failures.saturating_add(1);

@@ -1,9 +1,11 @@
 //! What a client needs to know.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::credentials::{Credentials, InvalidCredentials};
 use crate::server::Server;
+use crate::service_login::LoginGuard;
 use crate::trust::{InvalidTrust, Trust};
 
 /// The version of the API that is asked for: a modest one, which servers take also where theirs is older. A missing one brings a warning in
@@ -38,6 +40,7 @@ pub struct Settings {
     pub(crate) max_in_flight: usize,
     pub(crate) max_reply_bytes: usize,
     pub(crate) login_pause: Duration,
+    pub(crate) login_guard: Option<Arc<dyn LoginGuard>>,
     pub(crate) api_version: String,
     pub(crate) fail_over: FailOver,
 }
@@ -121,6 +124,7 @@ impl Settings {
             max_in_flight: 4,
             max_reply_bytes: 8 << 20,
             login_pause: SHORTEST_LOGIN_PAUSE,
+            login_guard: None,
             api_version: API_VERSION.to_owned(),
             fail_over: FailOver::default(),
         }
@@ -173,6 +177,13 @@ impl Settings {
     #[must_use]
     pub fn login_pause(mut self, pause: Duration) -> Self {
         self.login_pause = pause;
+        self
+    }
+
+    /// What several processes know together of the account's passwords. Default: nothing, each goes by its own rule.
+    #[must_use]
+    pub fn login_guard(mut self, guard: Arc<dyn LoginGuard>) -> Self {
+        self.login_guard = Some(guard);
         self
     }
 

@@ -11,6 +11,7 @@ use valkey_connection::{Connection, ErrorKind};
 use valkey_envelope::QueueName;
 
 use crate::consumer::ConsumerError;
+use crate::lockout::Lockout;
 use crate::settings::{ReportWay, Settings};
 use crate::state::{Records, StateError, Turns};
 use crate::status::ReportError;
@@ -71,10 +72,11 @@ pub enum StoreReach {
     Unreached,
 }
 
-/// Looks at everything.
-pub(crate) async fn run(settings: &Settings) -> Result<Checkup, ConsumerError> {
-    let client = directory::client(&settings.freeipa)?;
+/// Looks at everything. `insists` on a login, even if the password was refused.
+pub(crate) async fn run(settings: &Settings, insists: bool) -> Result<Checkup, ConsumerError> {
     let connection = Connection::connect_later(&settings.connection)?;
+    let lockout = Lockout::new(connection.clone(), settings.consumer.key_prefix.as_str());
+    let client = directory::client(&settings.freeipa, lockout.insisting(insists))?;
     let reporter = reporting::reporter(&settings.report, &connection, &[])?;
     let mut findings = vec![Finding::good("settings", "they hold together; the texts are whole")];
     let store = store(settings, &connection, &mut findings).await;

@@ -20,6 +20,7 @@ use crate::check::{self, Checkup};
 use crate::directory;
 use crate::flow::{Office, Policy, Registrar};
 use crate::http::{self, ConsumerSite};
+use crate::lockout::Lockout;
 use crate::park::{Park, Trouble, TroubleKind, watch_over};
 use crate::reporting;
 use crate::retention;
@@ -142,8 +143,9 @@ impl ConsumerBuilder {
     /// [`ConsumerError`]: something in the settings is wrong.
     pub async fn bind(self) -> Result<Consumer, ConsumerError> {
         let Self { settings, codecs, reporter } = self;
-        let client = directory::client(&settings.freeipa)?;
         let connection = Connection::connect_later(&settings.connection)?;
+        let lockout = Lockout::new(connection.clone(), settings.consumer.key_prefix.as_str());
+        let client = directory::client(&settings.freeipa, lockout)?;
         let reporter = match reporter {
             Some(reporter) => reporter,
             None => reporting::reporter(&settings.report, &connection, &codecs)?,
@@ -174,12 +176,21 @@ impl Consumer {
     }
 
     /// Looks at everything that a consumer with these settings depends on, and says what is wrong with it. Nobody is registered,
-    /// nobody is told anything, and nothing listens; the service account is logged in once.
+    /// nobody is told anything, and nothing listens; the service account is logged in once, unless its password was refused in the last
+    /// ten minutes.
     ///
     /// # Errors
     /// [`ConsumerError`]: the settings are wrong already.
     pub async fn check(settings: &Settings) -> Result<Checkup, ConsumerError> {
-        check::run(settings).await
+        check::run(settings, false).await
+    }
+
+    /// The same, and the service account is logged in also if its password was refused: for who has made it right in the directory.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub async fn check_login_anew(settings: &Settings) -> Result<Checkup, ConsumerError> {
+        check::run(settings, true).await
     }
 
     /// Where metrics and health are served, if they are.

@@ -7,17 +7,19 @@ use freeipa_client::{Client, Credentials, InvalidServer, Needs, Right, Server, T
 use valkey_config::Secret;
 
 use crate::consumer::ConsumerError;
+use crate::lockout::Lockout;
 #[cfg(not(feature = "keytab"))]
 use crate::settings::NO_KEYTAB_LOGIN;
 use crate::settings::{FreeIpaSettings, PasswordDelivery, Settings};
 use crate::state::{Flow, OnPartial};
 
-/// A client. Nothing is sent yet.
+/// A client, whose logins `lockout` watches over. Nothing is sent yet.
 ///
 /// # Errors
 /// The settings are wrong, or the CA file cannot be read.
-pub(crate) fn client(settings: &FreeIpaSettings) -> Result<Client, ConsumerError> {
+pub(crate) fn client(settings: &FreeIpaSettings, lockout: Lockout) -> Result<Client, ConsumerError> {
     let mut client = freeipa_client::Settings::new(credentials(settings)?)
+        .login_guard(Arc::new(lockout))
         .connect_timeout(settings.connect_timeout)
         .timeout(settings.request_timeout)
         .max_in_flight(settings.max_in_flight.get());

@@ -13,6 +13,7 @@
 //! - [`status`]: telling applicants. [`text`]: in their language.
 //! - [`settings`]: everything that can be set.
 //! - `flow`: the machine's actions, done. `park`: what concerns everybody costs nobody an attempt.
+//! - `lockout`: what keeps all consumers together from locking the service account.
 //! - [`Consumer`]: all of it as one thing that runs and drains. [`check`]: what it depends on, looked at.
 
 pub mod check;
@@ -20,6 +21,7 @@ mod consumer;
 mod directory;
 mod flow;
 mod http;
+mod lockout;
 pub mod login;
 mod park;
 pub mod registration;

@@ -63,6 +63,9 @@ struct Cli {
     /// Look at everything that is depended on, name each fault with what helps, and end
     #[arg(long)]
     check: bool,
+    /// With --check: log in also if the password was refused in the last ten minutes, for it is right now
+    #[arg(long, requires = "check")]
+    retry_login: bool,
     /// How --check says it
     #[arg(short, long, value_enum, default_value_t = Output::Table, requires = "check")]
     output: Output,
@@ -113,7 +116,7 @@ fn run(cli: Cli) -> Result<Exit, (Exit, String)> {
         .build()
         .map_err(|error| (Exit::Failed, format!("starting the runtime: {error}")))?;
     let exit = if cli.check {
-        runtime.block_on(check(&settings, cli.output))
+        runtime.block_on(check(&settings, cli.retry_login, cli.output))
     } else {
         runtime.block_on(serve(settings))
     };
@@ -122,8 +125,13 @@ fn run(cli: Cli) -> Result<Exit, (Exit, String)> {
     exit
 }
 
-async fn check(settings: &Settings, output: Output) -> Result<Exit, (Exit, String)> {
-    let checkup = Consumer::check(settings).await.map_err(|error| (exit::of(&error), error.to_string()))?;
+async fn check(settings: &Settings, retry_login: bool, output: Output) -> Result<Exit, (Exit, String)> {
+    let checked = if retry_login {
+        Consumer::check_login_anew(settings).await
+    } else {
+        Consumer::check(settings).await
+    };
+    let checkup = checked.map_err(|error| (exit::of(&error), error.to_string()))?;
     let text = match output {
         Output::Table if checkup.is_good() => format!("{}all is well\n", checkup.table()),
         Output::Table => checkup.table(),

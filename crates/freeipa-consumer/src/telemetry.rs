@@ -29,6 +29,8 @@ const PARKED: &str = "valkit_freeipa_parked";
 const TROUBLES_TOTAL: &str = "valkit_freeipa_troubles_total";
 /// 1 while the directory rejects the service account.
 const LOGIN_REJECTED: &str = "valkit_freeipa_service_login_rejected";
+/// Logins of the service account that were not tried, or tried without asking. Label: `why` = `refused|spent|unasked`.
+const LOGINS_HELD_BACK_TOTAL: &str = "valkit_freeipa_logins_held_back_total";
 /// 1 for each server that is given work, 0 for each that is not. Label: `server`.
 const SERVER_WELL: &str = "valkit_freeipa_server_well";
 /// Reports that were told. Label: `news`.
@@ -43,6 +45,27 @@ const DEAD_LETTERS_PURGED_TOTAL: &str = "valkit_freeipa_dead_letters_purged_tota
 /// From a hundredth of a second to some minutes; the shorter ones are those of the queue and the connection.
 const BUCKETS: [f64; 16] =
     [1e-4, 1e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0];
+
+/// Why a login was not simply tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeldBack {
+    /// Its password was refused before.
+    Refused,
+    /// Too many came to nothing.
+    Spent,
+    /// Valkey could not be asked, and it was tried.
+    Unasked,
+}
+
+impl HeldBack {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Spent => "spent",
+            Self::Unasked => "unasked",
+        }
+    }
+}
 
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
@@ -67,6 +90,9 @@ fn begin() {
     }
     gauge!(IN_HAND).set(0.0);
     gauge!(LOGIN_REJECTED).set(0.0);
+    for why in [HeldBack::Refused, HeldBack::Spent, HeldBack::Unasked] {
+        counter!(LOGINS_HELD_BACK_TOTAL, "why" => why.as_str()).absolute(0);
+    }
     counter!(DEAD_LETTERS_PURGED_TOTAL).absolute(0);
 }
 
@@ -82,6 +108,10 @@ fn describe() {
     now(PARKED, "1 while no registrations are taken since nobody could be served, or only to try");
     count(TROUBLES_TOTAL, "Times that taking registrations was stopped, by kind of trouble");
     now(LOGIN_REJECTED, "1 while the directory rejects the service account");
+    count(
+        LOGINS_HELD_BACK_TOTAL,
+        "Logins of the service account that were not tried for what other processes met, or tried without asking, by why",
+    );
     now(SERVER_WELL, "1 for each server of the directory that is given work, 0 for each that is not");
     count(REPORTS_TOTAL, "Reports that applicants were told, by news");
     count(UNREPORTED_TOTAL, "Applicants who could not be told, by reason");
@@ -134,6 +164,11 @@ pub(crate) fn directory(client: &Client) {
     for server in client.status() {
         gauge!(SERVER_WELL, "server" => server.name).set(f64::from(u8::from(server.is_well)));
     }
+}
+
+/// A login of the service account was not tried, or tried without knowing what others met.
+pub(crate) fn login_held_back(why: HeldBack) {
+    counter!(LOGINS_HELD_BACK_TOTAL, "why" => why.as_str()).increment(1);
 }
 
 /// An applicant was told.

@@ -93,6 +93,12 @@ pub(super) fn no_login(login: &LoginError, error: &CallError, report: &mut Repor
             );
         }
         LoginError::Rejected { why, .. } => report.bad(Probe::Login, login, of_rejection(*why)),
+        LoginError::RejectedEarlier(earlier) => report.bad(Probe::Login, login, of_rejection(earlier.why)),
+        LoginError::Spent { .. } => report.bad(
+            Probe::Login,
+            login,
+            "correct the password everywhere, then wait: `ipa user-status` tells how many the servers have counted",
+        ),
         _ => report.failed(Probe::Login, error),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::guard::{EarlierRefusal, Spell};
 use crate::negotiate::NegotiateError;
 use crate::transport::TransportError;
 
@@ -62,6 +63,43 @@ pub enum LoginRejected {
     Unrecognized,
 }
 
+impl LoginRejected {
+    /// Each of them.
+    pub const ALL: [Self; 9] = [
+        Self::WrongPassword,
+        Self::UnknownAccount,
+        Self::Revoked,
+        Self::PasswordExpired,
+        Self::AccountExpired,
+        Self::WrongKey,
+        Self::TicketRefused,
+        Self::Denied,
+        Self::Unrecognized,
+    ];
+
+    /// One word, for records.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::WrongPassword => "wrong_password",
+            Self::UnknownAccount => "unknown_account",
+            Self::Revoked => "revoked",
+            Self::PasswordExpired => "password_expired",
+            Self::AccountExpired => "account_expired",
+            Self::WrongKey => "wrong_key",
+            Self::TicketRefused => "ticket_refused",
+            Self::Denied => "denied",
+            Self::Unrecognized => "unrecognized",
+        }
+    }
+
+    /// Whether such attempts may lock the account: the server has looked at the password, and found it wrong, or may have.
+    #[must_use]
+    pub const fn may_lock(self) -> bool {
+        matches!(self, Self::WrongPassword | Self::Unrecognized)
+    }
+}
+
 /// Why the server cannot log anybody in at the moment.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
@@ -81,6 +119,9 @@ pub enum LoginUnavailable {
     /// The server accepted the login, and gave no session.
     #[error("the server accepted the login, and gave no session")]
     NoSession,
+    /// Other processes are trying the account, and nothing has come of it yet.
+    #[error("others are trying the service account, one after the other")]
+    Busy,
     /// The program that runs the login is shutting down.
     #[error("the login was interrupted")]
     Interrupted,
@@ -96,6 +137,19 @@ pub enum LoginError {
     Rejected {
         /// Why.
         why: LoginRejected,
+        /// How long nobody tries.
+        wait: Duration,
+    },
+    /// Another process was rejected with the same password a while ago, says the [guard](crate::LoginGuard). Nothing was tried.
+    #[error("{0}")]
+    RejectedEarlier(EarlierRefusal),
+    /// So many logins came to nothing, in all processes together, that one more may lock the account, says the
+    /// [guard](crate::LoginGuard). Nothing was tried.
+    #[error(
+        "too many logins of the service account came to nothing, with any password: one more may lock it; the next attempt is in {} at the earliest",
+        Spell(*wait)
+    )]
+    Spent {
         /// How long nobody tries.
         wait: Duration,
     },

@@ -5,6 +5,7 @@ mod accounts;
 mod check;
 mod errors;
 mod faults;
+mod guard;
 mod logins;
 mod secrets;
 mod staged;

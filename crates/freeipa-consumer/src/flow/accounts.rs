@@ -4,12 +4,18 @@ use freeipa_client::secrecy::ExposeSecret as _;
 use freeipa_client::{CallError, Class, Command, Membership, NewUser, Pinned, User};
 use valkey_config::Secret;
 
+use super::Policy;
 use crate::login::Login;
-use crate::registration::{Field, Registration};
+use crate::registration::{Applicant, Field, Registration};
 use crate::state::{Action, Event, Owner, Place};
 
 /// As many entries as are looked at: one is enough to know, and a second may be our own.
 const MOST: u32 = 5;
+
+/// Where entries are, and how one finds them there: the command, and whether it looks at those that were deleted.
+const ACTIVE: (&str, bool, Place) = ("user_find", false, Place::Active);
+const PRESERVED: (&str, bool, Place) = ("user_find", true, Place::Preserved);
+const STAGED: (&str, bool, Place) = ("stageuser_find", false, Place::Staged);
 
 /// The account of one registration, on one server.
 pub(super) struct Accounts<'a> {
@@ -19,10 +25,9 @@ pub(super) struct Accounts<'a> {
     pub(super) stages: bool,
     /// The groups that it is to be in.
     pub(super) groups: Vec<String>,
-    /// Whether the person may have no other account.
-    pub(super) one_account_per_person: bool,
-    /// Whether nobody else may have the mail address.
-    pub(super) email_unique: bool,
+    /// Whether nobody has looked yet for an entry with our marker, which may be there all the same.
+    pub(super) is_unsought: bool,
+    pub(super) policy: &'a Policy,
     /// The password that was set last; nowhere but here.
     pub(super) password: Option<Secret>,
     /// Why groups could not be joined: names of groups, and no other.
@@ -36,7 +41,12 @@ impl Accounts<'_> {
     /// After a drop it was done or not, and may be done again by the machine's rules.
     pub(super) async fn perform(&mut self, action: &Action) -> Result<Event, CallError> {
         let login = match action {
-            Action::Find => return self.find().await,
+            Action::Find => {
+                self.is_unsought = false;
+                let places =
+                    if self.stages { &[ACTIVE, PRESERVED, STAGED][..] } else { &[ACTIVE, PRESERVED] };
+                return self.find(places).await;
+            }
             Action::Activate { login }
             | Action::Create { login, .. }
             | Action::Disable { login }
@@ -73,13 +83,21 @@ impl Accounts<'_> {
         }
     }
 
-    /// What stands against a new account before any name is tried: the person has one, or somebody has the mail address.
+    /// What stands against a new account before any name is tried: it is there and was forgotten here, its id is another person's,
+    /// the person has one, or somebody has the mail address.
     ///
     /// It is a question and no lock: of two persons who come with the same address in the same moment, both may pass.
     pub(super) async fn objection(&self) -> Result<Option<Event>, CallError> {
+        if self.is_unsought {
+            let places = if self.stages { &[ACTIVE, STAGED][..] } else { &[ACTIVE] };
+            match self.find(places).await? {
+                Event::NotFound => {}
+                found => return Ok(Some(found)),
+            }
+        }
         let marker = self.registration.id.marker();
         let others = |users: &[User]| users.iter().any(|user| !user.has_class(&marker));
-        if self.one_account_per_person {
+        if self.policy.one_account_per_person {
             let person = self.registration.applicant().marker();
             let mut users = self.server.user_find("userclass", &person, MOST).await?.users;
             if self.stages {
@@ -90,7 +108,7 @@ impl Accounts<'_> {
                 return Ok(Some(Event::HasAccount));
             }
         }
-        if let Some(email) = self.registration.email.as_deref().filter(|_| self.email_unique)
+        if let Some(email) = self.registration.email.as_deref().filter(|_| self.policy.email_unique)
             && others(&self.server.user_find("mail", email, MOST).await?.users)
         {
             return Ok(Some(Event::Refused { field: Field::Email }));
@@ -101,10 +119,10 @@ impl Accounts<'_> {
     /// Who is to be made.
     fn new_user(&self, login: freeipa_client::Login) -> NewUser {
         let Registration { id, first_name, last_name, email, phone, .. } = self.registration;
-        let mut user = NewUser::new(login, first_name, last_name).user_class(id.marker());
-        if self.one_account_per_person {
-            user = user.user_class(self.registration.applicant().marker());
-        }
+        // Whose it is stands there in any case: the same id may come with another person.
+        let mut user = NewUser::new(login, first_name, last_name)
+            .user_class(id.marker())
+            .user_class(self.registration.applicant().marker());
         if let Some(email) = email {
             user = user.mail(email);
         }
@@ -114,23 +132,36 @@ impl Accounts<'_> {
         }
     }
 
-    /// An entry with our marker, wherever it is.
-    async fn find(&self) -> Result<Event, CallError> {
+    /// An entry with our marker, in these places.
+    async fn find(&self, places: &[(&'static str, bool, Place)]) -> Result<Event, CallError> {
         let marker = self.registration.id.marker();
-        let mut places = vec![("user_find", false, Place::Active), ("user_find", true, Place::Preserved)];
-        if self.stages {
-            places.push(("stageuser_find", false, Place::Staged));
-        }
+        let mut is_taken = false;
         for (command, preserved, place) in places {
-            let users = self.find_with(command, &marker, preserved).await?;
-            // The directory compares without regard to case.
-            if let Some(user) = users.iter().find(|user| user.has_class(&marker))
-                && let Some(login) = user.text("uid")
-            {
-                return Ok(Event::Found { login: Login::of_directory(login), place });
+            for user in self.find_with(command, &marker, *preserved).await? {
+                match (self.whose(&user, *place), user.text("uid")) {
+                    (Owner::Ours(place), Some(login)) => {
+                        return Ok(Event::Found { login: Login::of_directory(login), place });
+                    }
+                    (Owner::OtherApplicant, _) => is_taken = true,
+                    _ => {}
+                }
             }
         }
-        Ok(Event::NotFound)
+        Ok(if is_taken { Event::IdTaken } else { Event::NotFound })
+    }
+
+    /// Whose an entry is. The directory finds without regard to case, and markers are compared to the letter.
+    fn whose(&self, user: &User, place: Place) -> Owner {
+        let (registration, applicant) = (self.registration, self.registration.applicant().marker());
+        let is_somebodys = || user.texts("userclass").into_iter().any(Applicant::is_marker);
+        if !user.has_class(&registration.id.marker()) {
+            Owner::Stranger
+        } else if user.has_class(&applicant) || !is_somebodys() {
+            // One that says nothing of a person was made by an earlier release, or by hand.
+            Owner::Ours(place)
+        } else {
+            Owner::OtherApplicant
+        }
     }
 
     async fn find_with(
@@ -154,15 +185,12 @@ impl Accounts<'_> {
 
     /// Whose a login is.
     async fn look_up(&self, login: &freeipa_client::Login) -> Result<Event, CallError> {
-        let marker = self.registration.id.marker();
         let owner = match found(self.server.user_show(login).await)? {
-            Some(user) if !user.has_class(&marker) => Owner::Stranger,
-            Some(user) if user.is_preserved() => Owner::Ours(Place::Preserved),
-            Some(_) => Owner::Ours(Place::Active),
+            Some(user) if user.is_preserved() => self.whose(&user, Place::Preserved),
+            Some(user) => self.whose(&user, Place::Active),
             None if !self.stages => Owner::Nobody,
             None => match found(self.server.stageuser_show(login).await)? {
-                Some(user) if user.has_class(&marker) => Owner::Ours(Place::Staged),
-                Some(_) => Owner::Stranger,
+                Some(user) => self.whose(&user, Place::Staged),
                 None => Owner::Nobody,
             },
         };
@@ -172,7 +200,7 @@ impl Accounts<'_> {
     /// Deletes the stage user, if it is ours.
     async fn unstage(&self, login: &freeipa_client::Login) -> Result<Event, CallError> {
         let staged = found(self.server.stageuser_show(login).await)?;
-        if staged.is_some_and(|user| user.has_class(&self.registration.id.marker())) {
+        if staged.is_some_and(|user| matches!(self.whose(&user, Place::Staged), Owner::Ours(_))) {
             found(self.server.stageuser_del(login).await)?;
         }
         Ok(Event::Unstaged)

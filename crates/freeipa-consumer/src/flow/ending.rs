@@ -74,7 +74,7 @@ impl Ending {
     pub(super) fn is_proof(&self) -> bool {
         match self.finish {
             Finish::Ack => true,
-            Finish::DeadLetter(failure) => failure != Failure::Invalid,
+            Finish::DeadLetter(failure) => !matches!(failure, Failure::Invalid | Failure::IdTaken),
             _ => false,
         }
     }

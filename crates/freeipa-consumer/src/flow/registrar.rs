@@ -14,9 +14,10 @@ use super::ending::Ending;
 use super::run::{Run, RunError};
 use super::verdict;
 use crate::park::Trouble;
-use crate::registration::{Refusal, Registration, UserRegistrationData, contact};
+use crate::registration::{Applicant, Refusal, Registration, UserRegistrationData, contact};
 use crate::settings::PasswordDelivery;
-use crate::state::{Finish, Flow, Machine, Plan, RegistrationRecord, StateError, Step, Token, Turn};
+use crate::state::{Failure, Finish, Flow, Machine, Plan, RegistrationRecord, StateError, Step, Token, Turn};
+use crate::status::Recipient;
 use crate::telemetry;
 
 /// How long a registration waits for its turn, at the shortest.
@@ -100,6 +101,9 @@ impl Registrar {
     ) -> Result<Ending, RunError> {
         let Office { policy, records, client, .. } = &*self.office;
         let record = records.load(registration.id).await?;
+        let is_of_another =
+            record.as_ref().is_some_and(|record| record.is_of_another(registration.applicant()));
+        let record = record.filter(|_| !is_of_another);
         let is_resumed = record.is_some();
         // What was begun goes on where it was begun: the other servers may not have heard of it yet.
         let begun_on = record.as_ref().and_then(|record| client.server_named(record.server.as_deref()?));
@@ -123,8 +127,8 @@ impl Registrar {
             registration,
             stages,
             groups,
-            one_account_per_person: policy.one_account_per_person,
-            email_unique: policy.email_unique,
+            is_unsought: true,
+            policy,
             password: None,
             unjoined: Vec::new(),
         };
@@ -132,6 +136,8 @@ impl Registrar {
             office: &self.office,
             id: registration.id,
             token: Token::new(),
+            applicant: Some(registration.applicant()),
+            keeps_record: !is_of_another,
             recipient: Some(registration.recipient.clone()),
             accounts: Some(accounts),
             refusal: None,
@@ -140,7 +146,12 @@ impl Registrar {
             is_admitted: false,
             is_begun,
         };
-        let (machine, next) = Machine::accepted(plan, record);
+        let (machine, next) = if is_of_another {
+            tracing::warn!("another person has registered with this id");
+            Machine::of_another(plan, Failure::IdTaken)
+        } else {
+            Machine::accepted(plan, record)
+        };
         run.go(machine, next).await
     }
 
@@ -151,10 +162,17 @@ impl Registrar {
         let mut plan = Plan::new(Vec::new());
         self.count(message, &mut plan);
         let record: Option<RegistrationRecord> = self.office.records.load(id).await?;
+        let applicant = recipient.as_ref().and_then(Recipient::person).map(Applicant::of);
+        let is_of_another = match (&record, applicant) {
+            (Some(record), Some(applicant)) => record.is_of_another(applicant),
+            _ => false,
+        };
         let run = Run {
             office: &self.office,
             id,
             token: Token::new(),
+            applicant,
+            keeps_record: !is_of_another,
             recipient,
             accounts: None,
             refusal: Some(&refusal),
@@ -163,7 +181,11 @@ impl Registrar {
             is_admitted: false,
             is_begun: false,
         };
-        let (machine, next) = Machine::refused(plan, record);
+        let (machine, next) = if is_of_another {
+            Machine::of_another(plan, Failure::Invalid)
+        } else {
+            Machine::refused(plan, record)
+        };
         let ending = run.go(machine, next).await?;
         Ok((ending, Some(refusal)))
     }

@@ -11,9 +11,9 @@ use super::accounts::Accounts;
 use super::ending::Ending;
 use super::verdict::{Verdict, trouble, verdict};
 use crate::park::{Trouble, TroubleKind};
-use crate::registration::{Refusal, RegistrationId};
+use crate::registration::{Applicant, Refusal, RegistrationId};
 use crate::settings::PasswordDelivery;
-use crate::state::{Action, Event, Machine, Next, StateError, Tell, Token};
+use crate::state::{Action, Event, Machine, Next, Owner, StateError, Tell, Token};
 use crate::status::{Access, News, Recipient, Report, ReportError, Unreachable};
 use crate::telemetry;
 
@@ -33,6 +33,10 @@ pub(super) struct Run<'a> {
     pub(super) id: RegistrationId,
     /// The run, as its writes are known.
     pub(super) token: Token,
+    /// Whose registration it is, if that can be made out.
+    pub(super) applicant: Option<Applicant>,
+    /// Whether what is remembered under the id is this applicant's.
+    pub(super) keeps_record: bool,
     /// Who is told; nobody knows whom, if there is none.
     pub(super) recipient: Option<Recipient>,
     /// The account, unless the registration was refused.
@@ -69,12 +73,16 @@ impl Run<'_> {
             // Before it is written down where it was begun: what is only asked may be asked elsewhere.
             if let Some(event) = self.object(&next.action).await {
                 telemetry::step("admit", begun.elapsed());
+                self.heed(&event);
                 next = machine.on(event)?;
                 continue;
             }
-            if next.save {
+            if next.save && self.keeps_record {
                 let server = self.accounts.as_ref().map(|accounts| accounts.server.server_name().to_owned());
                 machine.record_mut().server = server.or_else(|| machine.record().server.clone());
+                if let Some(applicant) = self.applicant {
+                    machine.record_mut().applicant = Some(applicant.hex());
+                }
                 self.save(&mut machine).await?;
             }
             let begun = Instant::now();
@@ -91,7 +99,7 @@ impl Run<'_> {
             };
             telemetry::step(name_of(&next.action), begun.elapsed());
             tracing::debug!(action = name_of(&next.action), step = %machine.record().step, took = ?begun.elapsed(), "a step");
-            self.is_admitted |= matches!(event, Event::Found { .. });
+            self.heed(&event);
             if matches!(event, Event::Paused(_)) && !self.is_begun && machine.record().server.is_some() {
                 // Nothing was written there: the next run may begin elsewhere.
                 machine.record_mut().server = None;
@@ -99,6 +107,12 @@ impl Run<'_> {
             }
             next = machine.on(event)?;
         }
+    }
+
+    /// What changes what is done around the machine.
+    fn heed(&mut self, event: &Event) {
+        self.is_admitted |= matches!(event, Event::Found { .. });
+        self.keeps_record &= !matches!(event, Event::IdTaken | Event::Owned(Owner::OtherApplicant));
     }
 
     fn is_out_of_time(&self) -> bool {

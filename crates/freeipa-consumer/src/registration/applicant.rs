@@ -37,6 +37,11 @@ impl Applicant {
         format!("tguser:{}", self.hex())
     }
 
+    /// Whether a value of `userclass` is such a marker, whoever's.
+    pub(crate) fn is_marker(class: &str) -> bool {
+        class.starts_with("tguser:")
+    }
+
     /// All of the hash, in hexadecimal digits.
     pub(crate) fn hex(self) -> String {
         format!("{:024x}", self.0.iter().fold(0_u128, |number, byte| number << 8 | u128::from(*byte)))

@@ -138,6 +138,14 @@ impl Machine {
         (machine, next)
     }
 
+    /// Begins with a registration whose id is another person's. What is remembered under the id is not this one's: nobody saves the
+    /// record. Only `is_last` of the plan matters.
+    pub fn of_another(plan: Plan, failure: Failure) -> (Self, Next) {
+        let mut machine = Self::new(plan, None);
+        let next = machine.disown(failure);
+        (machine, next)
+    }
+
     fn new(plan: Plan, record: Option<RegistrationRecord>) -> Self {
         let mut record = record.unwrap_or_default();
         record.runs = record.runs.saturating_add(1);
@@ -190,7 +198,10 @@ impl Machine {
                 Event::Refused { field },
             ) => self.fail(Failure::RefusedField(field)),
 
-            (Action::Find, Event::Found { login, place }) => {
+            (Action::Find | Action::Create { .. } | Action::Probe { .. }, Event::IdTaken) => {
+                self.disown(Failure::IdTaken)
+            }
+            (Action::Find | Action::Create { .. } | Action::Probe { .. }, Event::Found { login, place }) => {
                 self.record.login = Some(login.as_str().to_owned());
                 self.found(login, place)
             }
@@ -306,6 +317,7 @@ impl Machine {
             // Who has the login is not to be seen: a preserved user, or another name of somebody.
             (Owner::Ours(Place::Staged), Look::AfterClash) => self.next(false, Action::Unstage { login }),
             (Owner::Ours(place), _) => self.found(login, place),
+            (Owner::OtherApplicant, _) => self.disown(Failure::IdTaken),
             // As long as ours is among the stage users, the other cannot log in; and whether it is, the other hides.
             (Owner::Stranger, look) if self.may_be_staged(look) => {
                 self.next(false, Action::Unstage { login })
@@ -398,6 +410,12 @@ impl Machine {
                 self.finish(true, Finish::DeadLetter(Failure::Untold))
             }
         }
+    }
+
+    /// Fails, and lets go of the record, which is another's. So nobody could remember how often it was tried to say so.
+    fn disown(&mut self, failure: Failure) -> Next {
+        self.record = RegistrationRecord { unsaid: LAST_WORDS, ..RegistrationRecord::default() };
+        self.fail(failure)
     }
 
     fn fail(&mut self, failure: Failure) -> Next {

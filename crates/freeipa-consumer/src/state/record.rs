@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::step::Step;
+use crate::registration::Applicant;
 use crate::status::Unreachable;
 
 /// What is remembered of a registration, one Valkey hash.
@@ -12,6 +13,7 @@ use crate::status::Unreachable;
 /// | field | holds |
 /// |---|---|
 /// | `step` | how far it has come |
+/// | `applicant` | whose it is: a hash, see [`Applicant`] |
 /// | `login` | the name that is tried, or that the account has |
 /// | `server` | the server of the directory that it has begun on |
 /// | `runs` | how often somebody has worked on it |
@@ -25,6 +27,8 @@ use crate::status::Unreachable;
 pub struct RegistrationRecord {
     /// How far it has come.
     pub step: Step,
+    /// Whose it is, by the hash of [`Applicant`]; of records of earlier releases nobody knows.
+    pub applicant: Option<String>,
     /// The name that is tried, or that the account has.
     pub login: Option<String>,
     /// The server of the directory that it has begun on: the others may not have heard of it yet.
@@ -69,6 +73,7 @@ impl RegistrationRecord {
             .transpose()?;
         Ok(Self {
             step,
+            applicant: get("applicant").map(str::to_owned),
             login: get("login").map(str::to_owned),
             server: get("server").map(str::to_owned),
             runs: number("runs", get("runs"))?.unwrap_or(0),
@@ -81,10 +86,16 @@ impl RegistrationRecord {
         })
     }
 
+    /// Whether it is known to be somebody else's than this person's.
+    pub fn is_of_another(&self, applicant: Applicant) -> bool {
+        self.applicant.as_ref().is_some_and(|known| *known != applicant.hex())
+    }
+
     /// The fields as they are written; an empty one is removed.
-    pub(super) fn fields(&self) -> [(&'static str, String); 8] {
+    pub(super) fn fields(&self) -> [(&'static str, String); 9] {
         [
             ("step", self.step.as_str().to_owned()),
+            ("applicant", self.applicant.clone().unwrap_or_default()),
             ("login", self.login.clone().unwrap_or_default()),
             ("server", self.server.clone().unwrap_or_default()),
             ("runs", self.runs.to_string()),
@@ -135,6 +146,7 @@ mod tests {
     fn what_is_written_is_read() {
         let record = RegistrationRecord {
             step: Step::Done,
+            applicant: Some(Applicant::of(42).hex()),
             login: Some("ada".to_owned()),
             server: Some("ipa1.example.org".to_owned()),
             runs: 3,

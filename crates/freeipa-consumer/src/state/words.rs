@@ -76,6 +76,8 @@ pub enum Owner {
     Nobody,
     /// It has our marker.
     Ours(Place),
+    /// It has our marker, and is another person's.
+    OtherApplicant,
     /// It has not.
     Stranger,
 }
@@ -186,7 +188,7 @@ pub enum Event {
     Disabled,
     /// There is an entry of that login already, or a group of that name.
     Exists,
-    /// An entry with our marker.
+    /// An entry with our marker. Also answers what would begin a new one.
     Found {
         /// What it is called, also if an administrator has called it something else since.
         login: Login,
@@ -199,6 +201,9 @@ pub enum Event {
     Gone,
     /// The person has another account. Answers what would begin a new one.
     HasAccount,
+    /// An entry has our marker, and is another person's: somebody else has registered with the same id. Answers what looks for our
+    /// entry, and what would begin a new one.
+    IdTaken,
     /// The groups have the user.
     Joined,
     /// The directory does not understand the question, and would not understand any like it. Answers every action.
@@ -242,6 +247,8 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Failure {
+    /// Another person has registered with the same id.
+    IdTaken,
     /// The message was refused: see [`Refusal`](crate::registration::Refusal).
     Invalid,
     /// All logins are somebody else's.
@@ -284,6 +291,7 @@ impl Failure {
             (Self::LoginTaken, _) => News::login_taken(),
             (Self::RefusedField(field), _) => News::refused_by_directory(field),
             (Self::HasAccount, _) => News::has_account(),
+            (Self::IdTaken, _) => News::id_taken(),
             (
                 Self::Exhausted
                 | Self::Invalid
@@ -301,6 +309,7 @@ impl Failure {
         match self {
             Self::Exhausted => "exhausted",
             Self::HasAccount => "has_account",
+            Self::IdTaken => "id_taken",
             Self::Misunderstood => "misunderstood",
             Self::Invalid => "invalid_registration",
             Self::LoginTaken => "login_taken",
@@ -323,6 +332,9 @@ impl fmt::Display for Failure {
             Self::Exhausted => f.write_str("it failed as often as it was tried; look at the log for why, then replay it"),
             Self::HasAccount => {
                 f.write_str("the person has an account already, by another registration; the applicant was told so")
+            }
+            Self::IdTaken => {
+                f.write_str("another person has registered with this registration_id, whose registration is untouched; the applicant was told to try again. See that the producer gives each registration an id of its own: a replay fails again")
             }
             Self::Misunderstood => {
                 f.write_str("the directory does not take what this program asks: compare their versions, see the log, then replay it")
@@ -413,6 +425,7 @@ mod tests {
     fn the_applicant_hears_what_concerns_the_applicant() {
         assert_eq!(Failure::LoginTaken.news(None), News::login_taken());
         assert_eq!(Failure::HasAccount.news(None), News::has_account());
+        assert_eq!(Failure::IdTaken.news(None), News::id_taken());
         assert_eq!(Failure::RefusedField(Field::Phone).news(None), News::refused_by_directory(Field::Phone));
         for failure in [Failure::Exhausted, Failure::PartialGroups, Failure::Removed, Failure::Untold] {
             assert_eq!(failure.news(None), News::Unexpected, "{failure}");

@@ -21,6 +21,11 @@ impl Recipient {
         Some(Self { chat_id: chat_id.or(person)?, user_id, language })
     }
 
+    /// The person, whose private chat has the same number.
+    pub(crate) fn person(&self) -> Option<i64> {
+        self.user_id.or(Some(self.chat_id)).filter(|id| *id > 0)
+    }
+
     /// Whether nobody but the person reads that chat. Only there a password may be told: a message can name any chat.
     pub fn is_private(&self) -> bool {
         self.chat_id > 0 && self.user_id.is_none_or(|user_id| user_id == self.chat_id)

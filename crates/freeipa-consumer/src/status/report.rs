@@ -104,6 +104,11 @@ impl News {
         Self::Failed { problems: vec![Problem { field: Field::UserId, reason: "has_account" }] }
     }
 
+    /// The news that another person has registered with the same id.
+    pub fn id_taken() -> Self {
+        Self::Failed { problems: vec![Problem { field: Field::RegistrationId, reason: "id_taken" }] }
+    }
+
     /// The news that the directory does not take a field, and nobody foresaw why.
     pub fn refused_by_directory(field: Field) -> Self {
         Self::Failed { problems: vec![Problem { field, reason: "not_taken" }] }

@@ -63,6 +63,7 @@ const TABLES: &[(&str, &[&str])] = &[
             "forbidden",
             "group",
             "has_account",
+            "id_taken",
             "login_characters",
             "login_reserved",
             "login_taken",

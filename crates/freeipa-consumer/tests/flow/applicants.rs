@@ -219,3 +219,84 @@ async fn a_dead_letter_that_is_replayed_goes_on() {
         scene.ipa.directory().user_in(Container::Active, "ada").is_some_and(|ada| ada.passwords_set == 1)
     );
 }
+
+/// Two people with one id, which a producer must not do.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_that_comes_with_another_person_is_refused_and_tells_nothing_of_the_first() {
+    for settings in ["", "[consumer]\none_account_per_person = false\n"] {
+        let scene = Scene::set(settings).await;
+        let first = somebody(42, "Ada");
+        let second = with(somebody(43, "Eve"), "registration_id", first["registration_id"].clone());
+        scene.send(&first).await;
+        scene.work_off().await;
+        scene.assert_has_account(42, "ada");
+        scene.send(&second).await;
+        scene.work_off().await;
+        // With the same login, too: it is not the name that tells them apart.
+        scene.send(&with(with(second.clone(), "first_name", "Ada"), "last_name", "Other")).await;
+        scene.work_off().await;
+        for told in scene.told(43) {
+            assert!(told.contains("its number was used before; please try again"), "{told}");
+            assert!(!told.contains("ada") && !told.contains("Temporary password"), "{told}");
+        }
+        assert_eq!(scene.told(43).len(), 2);
+        assert_eq!(scene.reasons().await, ["id_taken", "id_taken"]);
+        let letter = scene.dead().await.remove(0);
+        let error = format!("{:?}", letter.meta.unwrap());
+        assert!(error.contains("an id of its own") && !error.contains("ada"), "{error}");
+        // The first is as before, and whoever repeats it, too.
+        scene.send(&first).await;
+        scene.work_off().await;
+        assert_eq!(scene.told(42).len(), 1, "nothing is told twice");
+        let directory = scene.ipa.directory();
+        assert_eq!((directory.created().len(), directory.user("ada").unwrap().passwords_set), (1, 1));
+    }
+}
+
+/// What is remembered is lost: the entry says whose it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_of_another_person_is_known_by_the_entry_when_the_record_is_lost() {
+    let scene = Scene::new().await;
+    let first = with(somebody(42, "Ada"), "email", "ada@example.org");
+    let id = first["registration_id"].clone();
+    let forget = async || {
+        let key = scene.records().key(id.as_str().unwrap().parse().unwrap());
+        let removed = valkey_testkit::TestServer::shared().await.cli(&["DEL", &key]).await.unwrap();
+        assert!(removed.contains('1'), "{removed}");
+    };
+    scene.send(&first).await;
+    scene.work_off().await;
+    forget().await;
+    scene.send(&with(somebody(43, "Eve"), "registration_id", id.clone())).await;
+    scene.work_off().await;
+    assert!(scene.last(43).contains("its number was used before"), "{:?}", scene.told(43));
+    assert_eq!(scene.ipa.directory().created(), ["ada"]);
+    let kept = scene.records().load(id.as_str().unwrap().parse().unwrap()).await.unwrap();
+    assert_eq!(kept, None, "the second person has no part in what is remembered");
+
+    // The first asks for another name under the same id: it is the same registration, and there is one account.
+    scene.send(&with(first.clone(), "requested_login", "countess")).await;
+    scene.work_off().await;
+    assert_eq!(scene.ipa.directory().created(), ["ada"]);
+    scene.assert_has_account(42, "ada");
+    // And now it is remembered again.
+    scene.send(&with(somebody(44, "Kim"), "registration_id", id.clone())).await;
+    scene.work_off().await;
+    assert_eq!(scene.reasons().await, ["id_taken", "id_taken"]);
+}
+
+/// What is refused already touches nothing of the other person's, either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_message_with_an_id_of_another_person_leaves_that_one_alone() {
+    let scene = Scene::new().await;
+    let first = with(somebody(42, "Ada"), "phone", "x");
+    let id = first["registration_id"].clone();
+    scene.send(&first).await;
+    scene.work_off().await;
+    let parsed = id.as_str().unwrap().parse().unwrap();
+    let before = scene.records().load(parsed).await.unwrap().unwrap();
+    scene.send(&with(with(somebody(43, "Eve"), "phone", "x"), "registration_id", id)).await;
+    scene.work_off().await;
+    assert!(scene.last(43).contains("phone number"), "{:?}", scene.told(43));
+    assert_eq!(scene.records().load(parsed).await.unwrap().unwrap(), before);
+}

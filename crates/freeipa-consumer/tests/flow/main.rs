@@ -16,6 +16,7 @@
 //! | group missing, denied | `groups::a_group_that_cannot_be_joined_costs_tries_and_not_the_account` |
 //! | session expired in the middle | `losses::a_session_may_end_at_any_call` |
 //! | wrong service password | `parking::a_wrong_password_is_tried_once_and_nobody_is_lost` |
+//! | wrong service password, in many processes | `lockout::restarts_and_instances_and_checks_do_not_add_up_to_a_lock`, `lockout::all_at_once_and_nobody_knows_anything_yet` |
 //! | account locked | `parking::a_locked_account_parks_until_it_is_unlocked` |
 //! | KDC, LDAP down and back | `parking::an_outage_costs_nobody_an_attempt` |
 //! | CA mismatch, Referer by alias | `parking::a_wrong_certificate_or_name_parks` |
@@ -31,6 +32,7 @@
 mod applicants;
 mod crashes;
 mod groups;
+mod lockout;
 mod log;
 mod logins;
 mod losses;

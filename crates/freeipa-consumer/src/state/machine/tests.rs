@@ -195,6 +195,33 @@ fn a_refused_message_touches_nothing_that_another_of_its_id_has_done() {
 }
 
 #[test]
+fn what_is_another_persons_is_let_go_of() {
+    let taken = Action::Tell(Tell::Failed(Failure::IdTaken));
+    for (begun, events) in [
+        (Some(record(Step::Grouped)), vec![Event::IdTaken]),
+        (None, vec![Event::IdTaken]),
+        (None, vec![Event::Exists, Event::Owned(Owner::OtherApplicant)]),
+    ] {
+        let (next, left) = play(Machine::accepted(plan(&["ada"]), begun), &events);
+        assert_eq!((next.action, left.login), (taken.clone(), None));
+    }
+    // Nobody remembers that it could not be said, so it is not tried for ever.
+    let last = Plan { is_last: true, ..plan(&["ada"]) };
+    let (next, _) = play(Machine::of_another(last, Failure::IdTaken), &[Event::Unknown]);
+    assert_eq!(next.action, Action::Finish(Finish::DeadLetter(Failure::IdTaken)));
+    let (next, _) = play(Machine::of_another(plan(&["ada"]), Failure::IdTaken), &[Event::Unknown]);
+    assert_eq!(next.action, Action::Finish(Finish::Retry));
+}
+
+#[test]
+fn what_was_forgotten_and_is_found_before_it_is_made_is_gone_on_with() {
+    let found = [Event::Found { login: login("lovelace"), place: Place::Active }];
+    let (next, record) = play(Machine::accepted(plan(&["ada"]), None), &found);
+    assert_eq!(next.action, Action::Join { login: login("lovelace") });
+    assert_eq!((record.step, record.login.as_deref()), (Step::Created, Some("lovelace")));
+}
+
+#[test]
 fn who_cannot_be_told_has_an_account_all_the_same() {
     let until_told = [Event::Created, Event::Joined, Event::PasswordSet];
     let with = |event| [&until_told[..], &[event][..]].concat();
