@@ -32,8 +32,8 @@ which it leaves alone. One default is another there: `longest_pause` is `1s`, so
 
 `freeipa-consumer` reads variables that begin with `FREEIPA_CONSUMER_`; `VALKEY_URL` and `VALKEY_PASSWORD_FILE` win over all
 others. Its file may have sections of other programs, too. Some defaults are others there: `processing_timeout` is `3m` (and at
-least four times `[freeipa] request_timeout`), `max_concurrent_messages` 4 and `prefetch` 8. What it does is
-[here](freeipa.md).
+least four times `[freeipa] request_timeout`), `max_concurrent_messages` 4, `prefetch` 8, `max_retries` 12, `retry_delay` `2s` and
+`max_retry_delay` `3m`, which come to about ten minutes. What it does is [here](freeipa.md).
 
 - An empty variable counts as not set.
 - Durations carry a unit: `500ms`, `30s`, `1h30m`, `1m 30s`. A bare number is refused.

@@ -65,6 +65,8 @@ pub(crate) struct Policy {
     rules: Rules,
     turn_lease: Duration,
     attempts: NonZeroU32,
+    /// How long a server may still do what it has not answered.
+    quiet: Duration,
     /// How long a registration may be worked on; as long as it takes if there is none.
     patience: Option<Duration>,
 }
@@ -83,6 +85,7 @@ impl Policy {
             names: registration.field_map(),
             rules: registration.rules(freeipa.service_login()),
             turn_lease: consumer.applicant_lease,
+            quiet: freeipa.request_timeout,
             attempts: NonZeroU32::MIN.saturating_add(receiver.max_retries),
             patience,
         }

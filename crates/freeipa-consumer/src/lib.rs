@@ -14,6 +14,7 @@
 //! - [`settings`]: everything that can be set.
 //! - `flow`: the machine's actions, done. `park`: what concerns everybody costs nobody an attempt.
 //! - `lockout`: what keeps all consumers together from locking the service account.
+//! - [`unreported`]: the applicants who do not know what became of them, for operators.
 //! - [`Consumer`]: all of it as one thing that runs and drains. [`check`]: what it depends on, looked at.
 
 pub mod check;
@@ -33,6 +34,7 @@ pub mod state;
 pub mod status;
 mod telemetry;
 pub mod text;
+pub mod unreported;
 
 pub use self::consumer::{Consumer, ConsumerBuilder, ConsumerError};
 pub use self::settings::Settings;

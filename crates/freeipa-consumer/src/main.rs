@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use freeipa_consumer::state::StateError;
 use freeipa_consumer::{Consumer, Settings, Shutdown};
 use tokio::runtime::Builder;
 use tracing::{info, warn};
@@ -44,6 +45,8 @@ A small one:
   [connection]
   address = \"valkey://127.0.0.1:6379\"
 
+Beyond serving and --check: `freeipa-consumer unreported` lists the applicants who could not be told.
+
 Exit codes:
   0 ended as wished, or all is well       3 ended by force, what was in hand is delivered again
   1 failed, or a check found a fault      5 Valkey cannot be reached (--check)
@@ -58,7 +61,7 @@ Without --check a consumer starts, and waits, while Valkey, FreeIPA or Telegram 
 #[command(version, about, after_long_help = MORE)]
 struct Cli {
     /// The settings file (TOML); without it, defaults and variables
-    #[arg(long, value_name = "FILE", env = CONFIG)]
+    #[arg(long, value_name = "FILE", env = CONFIG, global = true)]
     config: Option<PathBuf>,
     /// Look at everything that is depended on, name each fault with what helps, and end
     #[arg(long)]
@@ -66,9 +69,24 @@ struct Cli {
     /// With --check: log in also if the password was refused in the last ten minutes, for it is right now
     #[arg(long, requires = "check")]
     retry_login: bool,
-    /// How --check says it
-    #[arg(short, long, value_enum, default_value_t = Output::Table, requires = "check")]
+    /// How --check and the verbs say it
+    #[arg(short, long, value_enum, default_value_t = Output::Table, global = true)]
     output: Output,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// List the applicants who do not know what became of their registrations, and will not be told
+    ///
+    /// Those who have blocked the bot, or never met it, and those to whom it failed to the end. It walks all keys of Valkey, which never
+    /// blocks it, and shows nothing about a person but the login.
+    Unreported {
+        /// How many at most, the oldest first
+        #[arg(long, default_value_t = 1000)]
+        limit: usize,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -107,7 +125,10 @@ fn run(cli: Cli) -> Result<Exit, (Exit, String)> {
     let vars = std::env::vars_os().filter(|(name, _)| name != CONFIG);
     let (settings, notices) =
         Settings::load(cli.config, vars).map_err(|error| (Exit::Usage, error.to_string()))?;
-    start_logging(&settings, cli.check)?;
+    if cli.check && cli.verb.is_some() {
+        return Err((Exit::Usage, "--check is one thing, and a verb another".to_owned()));
+    }
+    start_logging(&settings, cli.check || cli.verb.is_some())?;
     for notice in notices {
         warn!("{notice}");
     }
@@ -115,10 +136,10 @@ fn run(cli: Cli) -> Result<Exit, (Exit, String)> {
         .enable_all()
         .build()
         .map_err(|error| (Exit::Failed, format!("starting the runtime: {error}")))?;
-    let exit = if cli.check {
-        runtime.block_on(check(&settings, cli.retry_login, cli.output))
-    } else {
-        runtime.block_on(serve(settings))
+    let exit = match cli.verb {
+        Some(Verb::Unreported { limit }) => runtime.block_on(unreported(&settings, limit, cli.output)),
+        None if cli.check => runtime.block_on(check(&settings, cli.retry_login, cli.output)),
+        None => runtime.block_on(serve(settings)),
     };
     // A look-up of a name that never ends must not outlive the consumer.
     runtime.shutdown_background();
@@ -142,6 +163,20 @@ async fn check(settings: &Settings, retry_login: bool, output: Output) -> Result
     Ok(exit::of_checkup(&checkup))
 }
 
+async fn unreported(settings: &Settings, limit: usize, output: Output) -> Result<Exit, (Exit, String)> {
+    let found = freeipa_consumer::unreported::find(settings, limit).await.map_err(|error| match &error {
+        StateError::Store(store) => (Exit::of_store(store), error.to_string()),
+        _ => (Exit::Failed, error.to_string()),
+    })?;
+    let text = match output {
+        Output::Table => found.table(),
+        // Texts, words and times always have a JSON form.
+        Output::Json => format!("{}\n", serde_json::to_string_pretty(&found).unwrap_or_default()),
+    };
+    let _ = write!(io::stdout(), "{text}");
+    Ok(Exit::Ok)
+}
+
 async fn serve(settings: Settings) -> Result<Exit, (Exit, String)> {
     let shutdown = Shutdown::new();
     signals::listen(shutdown.clone(), "what was in hand is delivered again after the lease")
@@ -156,9 +191,9 @@ async fn serve(settings: Settings) -> Result<Exit, (Exit, String)> {
     Ok(Exit::Ok)
 }
 
-/// Logs on stderr. Who checks wants to read the findings, and not how they came about.
-fn start_logging(settings: &Settings, is_check: bool) -> Result<(), (Exit, String)> {
-    let usual = if is_check { "off".to_owned() } else { settings.consumer.log.clone() };
+/// Logs on stderr. Who asks or checks wants to read the findings, and not how they came about.
+fn start_logging(settings: &Settings, is_question: bool) -> Result<(), (Exit, String)> {
+    let usual = if is_question { "off".to_owned() } else { settings.consumer.log.clone() };
     logs::start(&usual, settings.consumer.log_format)
         .map_err(|error| (Exit::Usage, format!("consumer.log: {error}")))
 }

@@ -48,6 +48,12 @@ const SHARED: [(&str, &str); 2] =
 
 /// How long a registration may be worked on, unless set: a few calls to a slow directory, and a message.
 const PROCESSING: Duration = Duration::from_mins(3);
+/// Retries of what concerns one registration, unless set, and the waits before the first and before any: a server that hangs for one
+/// call, a record that another still writes, a message that Telegram does not take just now. A person waits, and rather ten
+/// minutes than for good; what concerns everybody does not count, and takes as long as it takes.
+const RETRIES: u32 = 12;
+const RETRY_DELAY: Duration = Duration::from_secs(2);
+const LONGEST_RETRY_DELAY: Duration = Duration::from_mins(3);
 /// Registrations at a time, unless set: a server of FreeIPA works on four calls at once, whoever makes them.
 const AT_A_TIME: usize = 4;
 /// Registrations held in memory beyond those, unless set: other consumers are to have some of a short queue.
@@ -137,6 +143,9 @@ impl Settings {
             found
         })?;
         let keeps_concurrency = is_set(&loaded, "receiver.max_concurrent_messages");
+        let keeps_retries = is_set(&loaded, "receiver.max_retries");
+        let keeps_delay = is_set(&loaded, "receiver.retry_delay");
+        let keeps_longest_delay = is_set(&loaded, "receiver.max_retry_delay");
         let keeps_prefetch = is_set(&loaded, "receiver.prefetch");
         let (consumer, registration, freeipa, report, mut receiver, connection) = loaded.settings;
         if !has_own_timeout {
@@ -145,6 +154,17 @@ impl Settings {
         if !keeps_concurrency {
             receiver.max_concurrent_messages =
                 AT_A_TIME.try_into().unwrap_or(receiver.max_concurrent_messages);
+        }
+        if !keeps_retries {
+            receiver.max_retries = RETRIES;
+        }
+        match (keeps_delay, keeps_longest_delay) {
+            (true, true) => {}
+            (true, false) => receiver.max_retry_delay = LONGEST_RETRY_DELAY.max(receiver.retry_delay),
+            (false, true) => receiver.retry_delay = RETRY_DELAY.min(receiver.max_retry_delay),
+            (false, false) => {
+                (receiver.retry_delay, receiver.max_retry_delay) = (RETRY_DELAY, LONGEST_RETRY_DELAY);
+            }
         }
         if !keeps_prefetch {
             receiver.prefetch = PREFETCH.try_into().unwrap_or(receiver.prefetch);

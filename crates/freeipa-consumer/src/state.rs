@@ -36,7 +36,7 @@ pub use self::lease::{Turn, Turns};
 pub use self::machine::{Machine, Next, Unexpected};
 pub use self::record::{RecordFault, RegistrationRecord, Token};
 pub(crate) use self::records::SHORTEST_LIFETIME;
-pub use self::records::{Records, StateError};
+pub use self::records::{Records, StateError, Untold};
 pub use self::step::Step;
 pub use self::words::{
     Action, Event, Failure, Finish, Flow, InvalidWord, OnPartial, Owner, Place, Plan, Tell,

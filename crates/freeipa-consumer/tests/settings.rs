@@ -254,3 +254,19 @@ fn no_two_settings_have_the_same_variable() {
     names.dedup();
     assert_eq!(names.len(), all);
 }
+
+#[test]
+fn retries_last_for_some_minutes_unless_somebody_says_otherwise() {
+    let of = |text: &str| {
+        let receiver = load(text, NEEDED).unwrap().0.receiver;
+        (receiver.max_retries, receiver.retry_delay.as_secs(), receiver.max_retry_delay.as_secs())
+    };
+    assert_eq!(of(""), (12, 2, 180));
+    assert_eq!(of("[receiver]\nmax_retries = 3\n"), (3, 2, 180));
+    assert_eq!(of("[receiver]\nretry_delay = \"4m\"\n"), (12, 240, 240));
+    assert_eq!(of("[receiver]\nmax_retry_delay = \"1s\"\n"), (12, 1, 1));
+    // The waits are drawn between nothing and these: about half of it in all.
+    let policy = load("", NEEDED).unwrap().0.receiver.retry_policy().unwrap();
+    let longest: std::time::Duration = (1..=12).map(|attempt| policy.ceiling(attempt)).sum();
+    assert!(longest.as_secs() > 15 * 60 && longest.as_secs() < 25 * 60, "{longest:?}");
+}

@@ -19,10 +19,10 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
-    /// A new root, and a certificate for this name alone: clients have to connect by it.
-    pub(crate) fn for_server(fqdn: &str) -> Result<Self, DoubleError> {
+    /// A new root, and a certificate for this name, and for the other if there is one: clients have to connect by it.
+    pub(crate) fn for_server(fqdn: &str, alias: Option<&str>) -> Result<Self, DoubleError> {
         let refused = |reason: String| DoubleError::Certificate { fqdn: fqdn.to_owned(), reason };
-        let (ca_pem, chain, key) = make(fqdn).map_err(|error| refused(error.to_string()))?;
+        let (ca_pem, chain, key) = make(fqdn, alias).map_err(|error| refused(error.to_string()))?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -45,7 +45,7 @@ impl Authority {
 
 type Chain = Vec<rustls::pki_types::CertificateDer<'static>>;
 
-fn make(fqdn: &str) -> Result<(String, Chain, PrivateKeyDer<'static>), rcgen::Error> {
+fn make(fqdn: &str, alias: Option<&str>) -> Result<(String, Chain, PrivateKeyDer<'static>), rcgen::Error> {
     let mut ca = CertificateParams::default();
     ca.distinguished_name.push(DnType::OrganizationName, fqdn);
     ca.distinguished_name.push(DnType::CommonName, "Certificate Authority");
@@ -57,7 +57,8 @@ fn make(fqdn: &str) -> Result<(String, Chain, PrivateKeyDer<'static>), rcgen::Er
     let issuer = Issuer::new(ca, ca_key);
 
     let key = KeyPair::generate()?;
-    let mut server = CertificateParams::new(vec![fqdn.to_owned()])?;
+    let mut server =
+        CertificateParams::new([fqdn].into_iter().chain(alias).map(str::to_owned).collect::<Vec<_>>())?;
     server.distinguished_name.push(DnType::CommonName, fqdn);
     server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

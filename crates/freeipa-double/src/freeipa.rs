@@ -75,6 +75,7 @@ pub(crate) struct Shared {
     faults: Faults,
     clock: Clock,
     fqdn: String,
+    alias: Option<String>,
     ca_pem: String,
 }
 
@@ -87,13 +88,14 @@ impl FreeIpaDouble {
     /// The address is taken; the server's name is none; an account or group makes no sense.
     pub async fn start(config: Config) -> Result<Self, DoubleError> {
         config.validate()?;
-        let authority = Authority::for_server(&config.fqdn)?;
+        let authority = Authority::for_server(&config.fqdn, config.alias.as_deref())?;
         let directory = Directory::seed(&config)?;
         let listen = config.listen;
         let shared = Arc::new(Shared {
             faults: Faults::default(),
             clock: config.clock.clone(),
             fqdn: config.fqdn.clone(),
+            alias: config.alias.clone(),
             ca_pem: authority.ca_pem().to_owned(),
             state: Mutex::new(State {
                 config,

@@ -30,6 +30,8 @@ pub(crate) struct Pace {
     pub(crate) scene: Duration,
     /// How long an outage lasts.
     pub(crate) outage: Duration,
+    /// How long the directory is away once: longer than every pause and timeout there is.
+    pub(crate) long_outage: Duration,
     /// Faults of each sort.
     pub(crate) faults: usize,
     /// How long all may take in the end.
@@ -41,6 +43,7 @@ impl Pace {
     pub(crate) const FULL: Self = Self {
         scene: Duration::from_secs(30),
         outage: Duration::from_secs(15),
+        long_outage: Duration::from_secs(65),
         faults: 3,
         settle: Duration::from_mins(4),
     };
@@ -49,6 +52,7 @@ impl Pace {
     pub(crate) const QUICK: Self = Self {
         scene: Duration::from_secs(5),
         outage: Duration::from_secs(2),
+        long_outage: Duration::from_secs(2),
         faults: 1,
         settle: Duration::from_secs(90),
     };
@@ -113,11 +117,12 @@ fn directory_away(world: &mut World, books: &mut Books, pace: Pace, share: usize
     world.send(share)?;
     world.send_new(generate::fresh)?;
     // Those that are about to be refused are so without the directory; the others wait.
-    world.pass(pace.outage)?;
+    world.pass(pace.long_outage)?;
     world.set_killing(false)?;
     let parked =
         world.until(Duration::from_secs(20), |world| Ok(!world.consumers.readiness().contains(&true)))?;
     books.equal("the directory is away", "no consumer is ready then", &true, &parked);
+    books.figure("the directory is away for", pace.long_outage.as_secs_f64(), "s");
     world.set_killing(true)?;
     freeipa(world, &json!({"do": "ldap_down", "down": false}))?;
     world.work(pace.scene / 2, LITTLE)?;

@@ -62,9 +62,12 @@ pub(super) fn unreachable(cause: &Cause, report: &mut Report) {
             report.bad(Probe::Certificate, fault, "the reason says what helps");
         }
         Cause::Status { status: 400 } => {
+            report.good(Probe::Connection, "connected");
+            report
+                .good(Probe::Certificate, "the certificate is the server's, by an authority that is trusted");
             report.bad(
                 Probe::Name,
-                cause,
+                format_args!("it refuses the Referer, which has this name: {cause}"),
                 "give the server's own full name, as `hostname -f` prints it there",
             );
         }

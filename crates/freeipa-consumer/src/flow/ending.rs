@@ -37,6 +37,10 @@ impl Ending {
             Finish::Retry => {
                 Outcome::nack(self.note.as_deref().unwrap_or("it could not be done; the log tells why"))
             }
+            Finish::RetryAfter(after) => {
+                let note = self.note.as_deref().unwrap_or("it may still be done; the log tells why");
+                Outcome::nack(note).retry_after(after)
+            }
             Finish::Snooze(after) => Outcome::snooze(after),
         }
     }
@@ -57,7 +61,7 @@ impl Ending {
             Finish::DeadLetter(_) => "dead",
             Finish::HandBack => "handed_back",
             Finish::Park => "parked",
-            Finish::Retry => "retried",
+            Finish::Retry | Finish::RetryAfter(_) => "retried",
             Finish::Snooze(_) => "snoozed",
         }
     }

@@ -22,6 +22,9 @@ use crate::telemetry;
 
 /// How long a registration waits for its turn, at the shortest.
 const TURN: Duration = Duration::from_secs(1);
+/// In how many attempts groups are to be joined: one that is missing, or not ours to fill, is so until somebody changes that, and the
+/// sooner somebody hears of it the better.
+const GROUP_TRIES: u32 = 4;
 /// How long it waits when the store could not be asked.
 const STORE: Duration = Duration::from_secs(2);
 
@@ -191,6 +194,8 @@ impl Registrar {
     }
 
     fn count(&self, message: &Message, plan: &mut Plan) {
+        plan.quiet = self.office.policy.quiet;
+        plan.gives_up_groups = message.attempt() >= GROUP_TRIES;
         plan.is_last = message.attempt() >= self.office.policy.attempts.get();
         plan.is_redelivered = message.attempt() > 1 || message.crashes() > 0;
     }

@@ -9,7 +9,7 @@ use valkey_config::Secret;
 use super::Office;
 use super::accounts::Accounts;
 use super::ending::Ending;
-use super::verdict::{Verdict, trouble, verdict};
+use super::verdict::{Verdict, late, trouble, verdict};
 use crate::park::{Trouble, TroubleKind};
 use crate::registration::{Applicant, Refusal, RegistrationId};
 use crate::settings::PasswordDelivery;
@@ -207,13 +207,15 @@ impl Run<'_> {
         match verdict(action, error.class(), error.outcome(), error.field()) {
             // It has collided often enough.
             Verdict::Again => Event::Busy,
-            Verdict::Said(event) => event,
+            Verdict::Said(event) => late(action, event, error.cause()),
             Verdict::Trouble(kind) => self.trouble(kind, error.to_string()),
             Verdict::Away(event) => {
                 let Some(accounts) = &self.accounts else { return event };
                 match accounts.server.ping().await {
+                    // It is back already: what ended for all was no fault of this one.
+                    Ok(_) if self.office.park.closed().is_some() => Event::Trouble,
                     // It was this call, and not the server.
-                    Ok(_) => event,
+                    Ok(_) => late(action, event, error.cause()),
                     Err(_) if self.office.another(&accounts.server).await.is_some() => Event::Paused(AWAY),
                     Err(away) => self.trouble(trouble(away.class()), away.to_string()),
                 }

@@ -1,6 +1,6 @@
 //! What an error of the directory means for a registration: one table.
 
-use freeipa_client::{Class, Outcome};
+use freeipa_client::{Cause, Class, Outcome};
 
 use crate::park::TroubleKind;
 use crate::registration::Field;
@@ -41,6 +41,16 @@ pub(super) fn verdict(action: &Action, class: Class, outcome: Outcome, field: Op
         (Class::NotFound, Action::Join { .. } | Action::SetPassword { .. }) => Said(Event::Unknown),
         // Overloaded, failed for a reason of its own, a session that was lost; and what does not go with such an action.
         _ => Said(failed),
+    }
+}
+
+/// What an answer that never came means: the server may still do it. What is done late does no harm, but for a password, which voids
+/// the one that was told meanwhile.
+pub(super) fn late(action: &Action, event: Event, cause: &Cause) -> Event {
+    let is_open = matches!(cause, Cause::Transport(_) | Cause::Status { status: 502 | 504 });
+    match (action, event) {
+        (Action::SetPassword { .. }, Event::Unknown) if is_open => Event::Unanswered,
+        (_, event) => event,
     }
 }
 
@@ -117,6 +127,23 @@ mod tests {
         for (action, class, outcome, field, expected) in rows {
             assert_eq!(verdict(action, class, outcome, field), expected, "{action:?} {class} {outcome:?}");
         }
+    }
+
+    #[test]
+    fn only_a_password_must_not_come_late() {
+        let login = Login::of_directory("ada");
+        let password = Action::SetPassword { login: login.clone() };
+        let lost = Cause::from(freeipa_client::TransportError::Lost { reason: "reset".to_owned() });
+        let status = |status| Cause::Status { status };
+        for (cause, event) in [
+            (&lost, Event::Unanswered),
+            (&status(504), Event::Unanswered),
+            (&status(500), Event::Unknown), // it has ended
+        ] {
+            assert_eq!(late(&password, Event::Unknown, cause), event, "{cause}");
+        }
+        assert_eq!(late(&password, Event::Busy, &lost), Event::Busy, "nothing was sent");
+        assert_eq!(late(&Action::Join { login }, Event::Unknown, &lost), Event::Unknown);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod world;
 
 use std::time::Duration;
 
@@ -18,6 +20,9 @@ const TRIES: u32 = 2;
 const LAST_WORDS: u32 = 14;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// How long a server may still be making a password, unless the plan says otherwise.
+const QUIET: Duration = Duration::from_secs(30);
 
 /// One run of one registration: pure, and it begins anew with each delivery.
 ///
@@ -100,6 +105,8 @@ impl Plan {
             has_groups: false,
             has_password: false,
             on_partial: OnPartial::Keep,
+            gives_up_groups: false,
+            quiet: QUIET,
             is_last: false,
             is_redelivered: false,
         }
@@ -178,7 +185,7 @@ impl Machine {
                 Event::Told { message_id } => {
                     self.record.told = Some(tell.code());
                     self.record.message_id = message_id;
-                    self.record.unreported = None;
+                    (self.record.unreported, self.record.gave_up) = (None, false);
                     self.conclude(&tell)
                 }
                 Event::Unreachable(why) => {
@@ -233,7 +240,7 @@ impl Machine {
                 self.record.step = Step::Grouped;
                 self.grouped(login)
             }
-            (Action::Join { .. }, Event::NotJoined) if !self.plan.is_last => {
+            (Action::Join { .. }, Event::NotJoined) if !self.plan.is_last && !self.plan.gives_up_groups => {
                 self.finish(false, Finish::Retry)
             }
             (Action::Join { login }, Event::NotJoined) => {
@@ -255,6 +262,7 @@ impl Machine {
                 self.next(false, Action::SetPassword { login })
             }
             (Action::SetPassword { .. }, Event::Unknown) => self.again(),
+            (Action::SetPassword { .. }, Event::Unanswered) => self.after_quiet(),
 
             (_, event) => return Err(unexpected(event)),
         })
@@ -403,10 +411,13 @@ impl Machine {
                 self.record.unsaid += 1;
                 self.finish(true, Finish::Snooze(pause))
             }
-            Tell::Failed(_) => self.conclude(tell),
+            Tell::Failed(_) => {
+                self.record.gave_up = true;
+                self.conclude(tell)
+            }
             // The account is there: who replays the dead letter makes another password, and tells it.
             Tell::Created { .. } | Tell::Queued => {
-                self.record.unsaid = 0;
+                (self.record.unsaid, self.record.gave_up) = (0, true);
                 self.finish(true, Finish::DeadLetter(Failure::Untold))
             }
         }
@@ -421,6 +432,19 @@ impl Machine {
     fn fail(&mut self, failure: Failure) -> Next {
         self.failing = Some(failure);
         self.tell(Tell::Failed(failure))
+    }
+
+    /// Later, when a password that the server may still be making is made: it would void the one that is told.
+    fn after_quiet(&mut self) -> Next {
+        let quiet = self.plan.quiet;
+        if !self.plan.is_last {
+            self.finish(false, Finish::RetryAfter(quiet))
+        } else if self.record.unsaid < LAST_WORDS {
+            self.record.unsaid += 1;
+            self.finish(true, Finish::Snooze(quiet))
+        } else {
+            self.again()
+        }
     }
 
     /// Later, if there is a later.

@@ -20,6 +20,7 @@ use crate::status::Unreachable;
 /// | `told` | what the applicant was told last: `created`, `queued`, `failed:login_taken`, .. |
 /// | `message_id` | the message in Telegram that said so |
 /// | `unreported` | why the applicant could not be told |
+/// | `gave_up` | 1: it was tried as often as it is to tell the applicant, and nobody tries any more |
 /// | `unsaid` | how often it could not be said what became of it, with no tries left |
 /// | `revision`, `by`, `updated` | which write this is, whose, and when, in ms of the server's clock |
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub struct RegistrationRecord {
     pub message_id: Option<i64>,
     /// Why the applicant could not be told.
     pub unreported: Option<Unreachable>,
+    /// Whether it was tried in vain, as often as it is, to tell the applicant.
+    pub gave_up: bool,
     /// How often it could not be said what became of it, with no tries left.
     pub unsaid: u32,
     /// When it was last written, in ms of the server's clock since 1970.
@@ -80,10 +83,16 @@ impl RegistrationRecord {
             told: get("told").map(str::to_owned),
             message_id: number("message_id", get("message_id"))?,
             unreported,
+            gave_up: get("gave_up").is_some(),
             unsaid: number("unsaid", get("unsaid"))?.unwrap_or(0),
             updated: number("updated", get("updated"))?,
             revision: number("revision", get("revision"))?.ok_or(RecordFault { field: "revision" })?,
         })
+    }
+
+    /// Whether the applicant does not know what became of it, and nobody tries to say so any more.
+    pub fn is_untold(&self) -> bool {
+        self.unreported.is_some() || self.gave_up
     }
 
     /// Whether it is known to be somebody else's than this person's.
@@ -92,7 +101,7 @@ impl RegistrationRecord {
     }
 
     /// The fields as they are written; an empty one is removed.
-    pub(super) fn fields(&self) -> [(&'static str, String); 9] {
+    pub(super) fn fields(&self) -> [(&'static str, String); 10] {
         [
             ("step", self.step.as_str().to_owned()),
             ("applicant", self.applicant.clone().unwrap_or_default()),
@@ -102,6 +111,7 @@ impl RegistrationRecord {
             ("told", self.told.clone().unwrap_or_default()),
             ("message_id", self.message_id.map_or_else(String::new, |id| id.to_string())),
             ("unreported", self.unreported.map_or_else(String::new, |why| why.as_str().to_owned())),
+            ("gave_up", if self.gave_up { "1".to_owned() } else { String::new() }),
             (
                 "unsaid",
                 Some(self.unsaid).filter(|times| *times > 0).map_or_else(String::new, |n| n.to_string()),
@@ -153,6 +163,7 @@ mod tests {
             told: Some("created".to_owned()),
             message_id: Some(-7),
             unreported: Some(Unreachable::NeverMet),
+            gave_up: true,
             unsaid: 2,
             updated: None,
             revision: 5,

@@ -50,6 +50,10 @@ pub struct Plan {
     pub has_password: bool,
     /// What becomes of it if the groups cannot be joined.
     pub on_partial: OnPartial,
+    /// Whether groups that could not be joined are not waited for any longer: those that are missing or sealed do not heal by themselves.
+    pub gives_up_groups: bool,
+    /// How long it is waited before another password is made, when the server may still be making one.
+    pub quiet: Duration,
     /// Whether nobody will try again after this run.
     pub is_last: bool,
     /// Whether the message was delivered before: then somebody may have begun, whatever is remembered.
@@ -127,7 +131,7 @@ pub enum Action {
         login: Login,
     },
     /// Give the user a random password, and keep it in memory until it is told. Answers: [`Event::PasswordSet`],
-    /// [`Event::Unknown`].
+    /// [`Event::Unanswered`], [`Event::Unknown`].
     SetPassword {
         /// Whose.
         login: Login,
@@ -170,6 +174,8 @@ pub enum Finish {
     Park,
     /// Again later; it counts.
     Retry,
+    /// Again after that time; it counts.
+    RetryAfter(Duration),
     /// Again after that time; it does not count.
     Snooze(Duration),
 }
@@ -235,7 +241,9 @@ pub enum Event {
     },
     /// The directory, the service account or the bot is in trouble that people have to end. Answers every action.
     Trouble,
-    /// Nobody knows whether it was done.
+    /// Nobody knows whether it was done, and it may still happen: the server has not answered. Answers what must not happen late.
+    Unanswered,
+    /// Nobody knows whether it was done. It is over.
     Unknown,
     /// The applicant cannot be told.
     Unreachable(Unreachable),

@@ -47,7 +47,8 @@ async fn an_account_without_its_groups_can_be_disabled() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_that_comes_in_time_is_joined() {
-    let scene = Scene::set("[receiver]\nretry_delay = \"100ms\"\nmax_retries = 50\n").await;
+    let scene =
+        Scene::set("[receiver]\nretry_delay = \"3s\"\nmax_retry_delay = \"3s\"\nmax_retries = 50\n").await;
     scene.ipa.apply(FreeIpaAction::RemoveGroup { name: GROUP.to_owned() }).unwrap();
     scene.send(&somebody(42, "Ada")).await;
     let running = scene.start().await;

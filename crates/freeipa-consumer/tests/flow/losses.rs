@@ -79,3 +79,40 @@ async fn what_fails_for_one_does_not_hold_up_the_others() {
     assert_eq!(scene.reasons().await, ["exhausted"]);
     assert!(scene.last(1).contains("Something went wrong on our side"), "{:?}", scene.told(1));
 }
+
+/// The server goes on after nobody waits any more: what is told must be the password that it made last.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_is_made_late_does_not_void_the_one_that_is_told() {
+    for settings in ["", "max_retries = 0\n"] {
+        let scene = Scene::set(&format!("[freeipa]\nrequest_timeout = \"2s\"\n[receiver]\n{settings}")).await;
+        scene.ipa.faults().arm(FaultRule::new("user_mod", Fault::Delay { ms: 3_000 }));
+        scene.send(&somebody(42, "Ada")).await;
+        scene.work_off().await;
+        assert_eq!(scene.ipa.directory().user("ada").unwrap().passwords_set, 2);
+        // The first has come by now, if it comes after the second at all.
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        scene.assert_has_account(42, "ada");
+        assert!(scene.dead().await.is_empty());
+    }
+}
+
+/// Who waits for another try holds up nobody: neither others nor what the same person sends next.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_another_try_holds_up_nobody() {
+    let settings = "[consumer]\none_account_per_person = false\n[receiver]\nmax_concurrent_messages = 1\nprefetch = 1\nretry_delay = \"10m\"\nmax_retry_delay = \"10m\"\n";
+    let scene = Scene::set(settings).await;
+    scene.ipa.faults().arm(FaultRule::new("user_add", Fault::Http500).key("ada").always());
+    scene.send(&somebody(1, "Ada")).await;
+    let running = scene.start().await;
+    valkey_testkit::eventually("its turn to wait", async || (scene.stats().await.delayed == 1).then_some(()))
+        .await;
+    scene.send(&somebody(1, "Augusta")).await;
+    scene.send(&somebody(2, "Eve")).await;
+    valkey_testkit::eventually("the others", async || {
+        (!scene.told(1).is_empty() && !scene.told(2).is_empty()).then_some(())
+    })
+    .await;
+    running.end().await;
+    scene.assert_has_account(1, "augusta");
+    scene.assert_has_account(2, "eve");
+}

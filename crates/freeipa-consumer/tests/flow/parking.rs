@@ -161,7 +161,27 @@ async fn a_wrong_certificate_or_name_parks() {
     assert_all_are_served(&scene).await;
 }
 
-async fn assert_parks_as_configuration(scene: &Scene) {
+/// A balancer in between, whose certificate has both names: nothing is wrong but the Referer.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alias_that_the_certificate_has_is_refused_by_its_referer_and_parks() {
+    let scene = Scene::with(config(Rights::registrar()).alias("balancer.example.test"), ONE_ATTEMPT).await;
+    let alias =
+        format!("{ONE_ATTEMPT}[freeipa]\nservers = \"balancer.example.test={}\"\n", scene.ipa.address());
+    let scene = scene.but(&alias);
+    let reason = assert_parks_as_configuration(&scene).await;
+    assert!(reason.contains("Referer") && reason.contains("hostname -f"), "{reason}");
+    assert!(scene.ipa.stats().bad_referers > 0);
+    let (code, told) = crate::program::check(&scene).await;
+    assert_eq!(code, Some(1), "{told}");
+    for part in ["Referer", "the certificate is the server's", "give the server's own full name"] {
+        assert!(told.contains(part), "{part} is missing in\n{told}");
+    }
+    let scene = scene.but(ONE_ATTEMPT);
+    scene.work_off().await;
+    assert_all_are_served(&scene).await;
+}
+
+async fn assert_parks_as_configuration(scene: &Scene) -> String {
     send_all(scene).await;
     let running = scene.start().await;
     let reason = eventually("trouble", async || {
@@ -174,6 +194,7 @@ async fn assert_parks_as_configuration(scene: &Scene) {
     assert_nobody_is_lost(scene).await;
     assert_eq!(scene.ipa.stats().logins, 0, "no password goes to somebody else");
     running.end().await;
+    reason
 }
 
 #[tokio::test(flavor = "multi_thread")]

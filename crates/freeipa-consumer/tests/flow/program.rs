@@ -4,11 +4,11 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use freeipa_double::{Fault, FaultRule, FreeIpaAction, Right, Rights, TelegramAction};
+use freeipa_double::{ChatState, Fault, FaultRule, FreeIpaAction, Right, Rights, TelegramAction};
 use serde_json::Value;
 use valkey_testkit::{TestServer, eventually};
 
-use crate::people::somebody;
+use crate::people::{somebody, with};
 use crate::scene::{PASSWORD, Scene, config};
 
 pub(crate) fn program(file: &std::path::Path) -> Command {
@@ -233,4 +233,43 @@ async fn a_second_signal_ends_it_at_once() {
     assert!(code == Some(0) || code == Some(3), "{code:?}");
     scene.work_off().await;
     scene.assert_has_account(1, "ada");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_know_what_became_of_it_is_listed() {
+    let scene = Scene::set("[receiver]\nmax_retries = 0\n").await;
+    let list = async |arguments: &[&str]| {
+        let file = scene.file();
+        let mut command = program(file.path());
+        command.arg("unreported").args(arguments);
+        run(command).await
+    };
+    assert_eq!(list(&[]).await, (Some(0), "nobody\n".to_owned()));
+    let blocked = ChatState::Blocked;
+    scene.telegram.apply(TelegramAction::SetChat { chat: 1, state: blocked }).unwrap();
+    scene.telegram.apply(TelegramAction::SetChat { chat: 2, state: ChatState::NotStarted }).unwrap();
+    let people = [somebody(1, "Ada"), with(somebody(2, "Eve"), "phone", "x"), somebody(3, "Bob")];
+    for person in &people {
+        scene.send(person).await;
+    }
+    scene.work_off().await;
+    let id = |at: usize| people[at]["registration_id"].clone();
+
+    let (code, told) = list(&["-o", "json"]).await;
+    let found: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((code, &found["is_complete"]), (Some(0), &Value::from(true)), "{told}");
+    let of = |at: usize| {
+        let listed = found["applicants"].as_array().unwrap();
+        listed.iter().find(|one| one["registration"] == id(at)).cloned()
+    };
+    let (ada, eve) = (of(0).unwrap(), of(1).unwrap());
+    assert_eq!([&ada["why"], &ada["came_to"], &ada["login"]], ["blocked", "account", "ada"]);
+    assert_eq!([&eve["why"], &eve["came_to"]], ["never_met", "none"]);
+    assert!(ada["reference"].as_str().unwrap().starts_with('#') && eve["login"].is_null());
+    assert_eq!(of(2), None, "who was told is not listed");
+    assert!(!told.contains("Tester") && !told.contains("Ada"), "{told}");
+
+    let (_, table) = list(&["--limit", "1"]).await;
+    assert!(table.starts_with("reference") && table.contains("and more"), "{table}");
+    assert_eq!(table.lines().count(), 3, "{table}");
 }

@@ -23,6 +23,7 @@ use crate::{Clock, DoubleError};
 #[must_use]
 pub struct Config {
     pub(crate) fqdn: String,
+    pub(crate) alias: Option<String>,
     pub(crate) listen: SocketAddr,
     pub(crate) version: Version,
     pub(crate) clock: Clock,
@@ -62,6 +63,7 @@ impl Config {
     pub fn new() -> Self {
         Self {
             fqdn: "ipa.example.test".to_owned(),
+            alias: None,
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             version: Version::default(),
             clock: Clock::default(),
@@ -79,6 +81,13 @@ impl Config {
     /// in makes the realm and the directory's suffix.
     pub fn fqdn(mut self, fqdn: impl Into<String>) -> Self {
         self.fqdn = fqdn.into();
+        self
+    }
+
+    /// Another name that it is reached by, as behind a balancer: its certificate has that name, too, and the balancer gives the server
+    /// its own `Host`. The Referer stays what the client says.
+    pub fn alias(mut self, name: impl Into<String>) -> Self {
+        self.alias = Some(name.into());
         self
     }
 

@@ -55,11 +55,12 @@ impl IpaSite {
         Self { shared }
     }
 
-    /// Whether the client asks for the server by its own name; any port will do.
+    /// Whether the client asks for the server by its own name, or by one that somebody in between makes its own; any port will do.
     fn is_own_host(&self, request: &Request) -> bool {
         let host = request.header(HOST.as_str()).unwrap_or_default();
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-        name.eq_ignore_ascii_case(&self.shared.fqdn)
+        let is = |own: &str| name.eq_ignore_ascii_case(own);
+        is(&self.shared.fqdn) || self.shared.alias.as_deref().is_some_and(is)
     }
 
     fn refuse_referer(&self, request: &Request) -> Option<Reply> {
