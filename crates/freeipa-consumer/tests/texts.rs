@@ -37,6 +37,8 @@ fn every_news_has_a_text_in_every_language_and_names_the_request() {
             created(Access::Untold),
             News::refused(&refusal),
             News::login_taken(),
+            News::email_taken(),
+            News::has_account(),
             News::refused_by_directory(Field::Email),
             News::Queued,
             News::Unexpected,
@@ -60,7 +62,6 @@ fn every_reason_that_there_is_has_words() {
         r#"{"first_name":"a","FirstName":"b"}"#,
         r#"{"uidnumber":1}"#,
         r#"{"created_at":"x"}"#,
-        r#"{"schema":9}"#,
         "[]",
         "junk",
         r#"{"user_id":1e18}"#,
@@ -73,6 +74,32 @@ fn every_reason_that_there_is_has_words() {
             assert!(!field.is_empty() && !reason.is_empty(), "{message}: {line}");
         }
     }
+}
+
+#[test]
+fn nobody_is_told_to_correct_what_only_others_can() {
+    let texts = texts(None);
+    let newer = UserRegistrationData::parse(br#"{"schema":9}"#, &FieldMap::default()).unwrap_err();
+    assert_eq!(News::refused(&newer), News::Unexpected);
+    for (language, correct, hear) in [
+        ("en", "register again. Request", "hear from us"),
+        ("de", "berichtigen Sie", "hören von uns"),
+        ("ru", "Исправьте", "вам сообщим"),
+    ] {
+        for news in [News::has_account(), News::refused(&newer), News::Queued] {
+            let text = texts.render(&report(Some(language), 42, news)).plain;
+            assert!(!text.contains(correct) && !text.contains(hear), "{text}");
+        }
+    }
+}
+
+#[test]
+fn files_with_texts_of_earlier_versions_are_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    let old = "[reasons]\nhas_account = \"x\"\nunsupported = \"x\"\n";
+    std::fs::write(directory.path().join("de.toml"), old).unwrap();
+    let text = texts(Some(directory.path())).render(&report(Some("de"), 42, News::has_account())).plain;
+    assert!(text.contains("schon ein Konto"), "what the file lacks is that of the built-in language: {text}");
 }
 
 #[test]

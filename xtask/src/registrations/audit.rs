@@ -244,6 +244,7 @@ impl<'a> Evidence<'a> {
             }
             Told::CreatedUntold => self.texts.created(language, login, Access::Untold, reference),
             Told::Failed(problems) => self.texts.failed(language, problems, reference),
+            Told::HasAccount => self.texts.has_account(language, reference),
             Told::Unexpected => self.texts.unexpected(language, reference),
         };
         message.text == expected

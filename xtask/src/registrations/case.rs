@@ -73,6 +73,8 @@ pub(crate) enum Told {
     /// The login, and no password: others read it, too.
     CreatedUntold,
     Failed(Vec<(&'static str, &'static str)>),
+    /// That there is an account of an earlier registration.
+    HasAccount,
     Unexpected,
 }
 

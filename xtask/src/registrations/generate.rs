@@ -53,7 +53,7 @@ pub(crate) fn second_account(of: &Case, number: usize, random: &mut Random) -> C
     draft.case.person.id = id;
     draft.case.person.language = of.person.language;
     (draft.case.asked_in, draft.case.chat) = (id, id);
-    draft.fail(&[("telegram", "has_account")], &["has_account"]);
+    draft.case.expected = Expected { account: None, told: Told::HasAccount, dead: &["has_account"] };
     draft.finish()
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn second_account(of: &Case, number: usize, random: &mut Random) -> C
 pub(crate) fn same_email(of: &Case, number: usize, random: &mut Random) -> Case {
     let mut draft = Draft::new(number, Kind::SameEmail, random);
     draft.payload["email"] = of.person.email.to_uppercase().into();
-    draft.fail(&[("email", "not_taken")], &["refused_by_directory"]);
+    draft.fail(&[("email", "email_taken")], &["email_taken"]);
     draft.finish()
 }
 
@@ -232,7 +232,8 @@ impl<'a> Draft<'a> {
             }
             Kind::Newer => {
                 self.set("schema", "2");
-                self.fail(&[("message", "unsupported")], &["unsupported_schema"]);
+                self.case.expected =
+                    Expected { account: None, told: Told::Unexpected, dead: &["unsupported_schema"] };
             }
             Kind::NoRegistration => self.be_no_registration(),
             Kind::NoEnvelope => self.be_no_envelope(),

@@ -62,6 +62,11 @@ impl Texts {
         self.fill(language, "failed", &[("problems", &problems.join("\n")), ("reference", reference)])
     }
 
+    /// There is an account of an earlier registration.
+    pub(crate) fn has_account(&self, language: &str, reference: &str) -> String {
+        self.fill(language, "has_account", &[("reference", reference)])
+    }
+
     /// Something went wrong that is not the applicant's fault.
     pub(crate) fn unexpected(&self, language: &str, reference: &str) -> String {
         self.fill(language, "unexpected", &[("reference", reference)])
@@ -112,7 +117,8 @@ mod tests {
             }
             let failed = texts.failed(language, &[("email", "syntax"), ("phone", "character")], "#1");
             let unexpected = texts.unexpected(language, "#1");
-            for text in [created, failed, unexpected] {
+            let has_account = texts.has_account(language, "#1");
+            for text in [created, failed, has_account, unexpected] {
                 assert!(!text.contains("no such text") && !text.contains("</"), "{text}");
             }
         }

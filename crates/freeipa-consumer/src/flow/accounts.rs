@@ -6,7 +6,7 @@ use valkey_config::Secret;
 
 use super::Policy;
 use crate::login::Login;
-use crate::registration::{Applicant, Field, Registration};
+use crate::registration::{Applicant, Registration};
 use crate::state::{Action, Event, Owner, Place};
 
 /// As many entries as are looked at: one is enough to know, and a second may be our own.
@@ -111,7 +111,7 @@ impl Accounts<'_> {
         if let Some(email) = self.registration.email.as_deref().filter(|_| self.policy.email_unique)
             && others(&self.server.user_find("mail", email, MOST).await?.users)
         {
-            return Ok(Some(Event::Refused { field: Field::Email }));
+            return Ok(Some(Event::EmailTaken));
         }
         Ok(None)
     }

@@ -140,11 +140,16 @@ impl Refusal {
         &self.0
     }
 
+    /// Whether it is ours to mend, and not the applicant's: the message is newer than this consumer.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.0.iter().any(|problem| matches!(problem.why, Why::UnsupportedSchema { .. }))
+    }
+
     /// The class of the dead letter: `unsupported_schema` (a newer consumer can have it replayed), `forbidden_field` (somebody
     /// tried something), `malformed` (the producer is at fault), or `invalid_registration` (the applicant's data).
     pub fn dead_reason(&self) -> DeadReason {
         let has = |is: fn(&Why) -> bool| self.0.iter().any(|problem| is(&problem.why));
-        let reason = if has(|why| matches!(why, Why::UnsupportedSchema { .. })) {
+        let reason = if self.is_ours() {
             "unsupported_schema"
         } else if has(|why| matches!(why, Why::Forbidden { .. })) {
             "forbidden_field"

@@ -200,6 +200,9 @@ impl Machine {
             (Action::Create { .. } | Action::Probe { .. }, Event::HasAccount) => {
                 self.fail(Failure::HasAccount)
             }
+            (Action::Create { .. } | Action::Probe { .. }, Event::EmailTaken) => {
+                self.fail(Failure::EmailTaken)
+            }
             (
                 Action::Create { .. } | Action::Probe { .. } | Action::Activate { .. },
                 Event::Refused { field },

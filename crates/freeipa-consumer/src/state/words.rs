@@ -203,6 +203,8 @@ pub enum Event {
     },
     /// No user has the login.
     Free,
+    /// Somebody has the mail address. Answers what would begin a new one.
+    EmailTaken,
     /// The stage user is not there.
     Gone,
     /// The person has another account. Answers what would begin a new one.
@@ -255,6 +257,8 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Failure {
+    /// Somebody has the mail address.
+    EmailTaken,
     /// Another person has registered with the same id.
     IdTaken,
     /// The message was refused: see [`Refusal`](crate::registration::Refusal).
@@ -298,6 +302,7 @@ impl Failure {
             (Self::Invalid, Some(refusal)) => News::refused(refusal),
             (Self::LoginTaken, _) => News::login_taken(),
             (Self::RefusedField(field), _) => News::refused_by_directory(field),
+            (Self::EmailTaken, _) => News::email_taken(),
             (Self::HasAccount, _) => News::has_account(),
             (Self::IdTaken, _) => News::id_taken(),
             (
@@ -315,6 +320,7 @@ impl Failure {
     /// One word, for records, metrics and dead letters.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::EmailTaken => "email_taken",
             Self::Exhausted => "exhausted",
             Self::HasAccount => "has_account",
             Self::IdTaken => "id_taken",
@@ -337,6 +343,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::EmailTaken => {
+                f.write_str("another account has this mail address (see email_unique); the applicant was told to give another one")
+            }
             Self::Exhausted => f.write_str("it failed as often as it was tried; look at the log for why, then replay it"),
             Self::HasAccount => {
                 f.write_str("the person has an account already, by another registration; the applicant was told so")
@@ -433,6 +442,7 @@ mod tests {
     fn the_applicant_hears_what_concerns_the_applicant() {
         assert_eq!(Failure::LoginTaken.news(None), News::login_taken());
         assert_eq!(Failure::HasAccount.news(None), News::has_account());
+        assert_eq!(Failure::EmailTaken.news(None), News::email_taken());
         assert_eq!(Failure::IdTaken.news(None), News::id_taken());
         assert_eq!(Failure::RefusedField(Field::Phone).news(None), News::refused_by_directory(Field::Phone));
         for failure in [Failure::Exhausted, Failure::PartialGroups, Failure::Removed, Failure::Untold] {

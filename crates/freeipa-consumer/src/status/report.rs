@@ -6,6 +6,9 @@ use super::Recipient;
 use crate::login::Login;
 use crate::registration::{Field, Refusal, RegistrationId};
 
+/// The reason that has a text of its own.
+const HAS_ACCOUNT: &str = "has_account";
+
 /// What became of a registration, and who is to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -79,11 +82,23 @@ impl Report {
     }
 }
 
+// === impl Problem ===
+
+impl Problem {
+    /// Whether it is that the person has an account: nothing that could be corrected.
+    pub(crate) fn is_account(&self) -> bool {
+        self.reason == HAS_ACCOUNT
+    }
+}
+
 // === impl News ===
 
 impl News {
-    /// The news of a refusal.
+    /// The news of a refusal. Of a message that is too new for us the applicant can correct nothing.
     pub fn refused(refusal: &Refusal) -> Self {
+        if refusal.is_ours() {
+            return Self::Unexpected;
+        }
         let mut problems: Vec<Problem> = Vec::new();
         for problem in refusal.problems() {
             let problem = Problem { field: problem.field, reason: problem.why.text_key() };
@@ -101,7 +116,12 @@ impl News {
 
     /// The news that the person has an account already.
     pub fn has_account() -> Self {
-        Self::Failed { problems: vec![Problem { field: Field::UserId, reason: "has_account" }] }
+        Self::Failed { problems: vec![Problem { field: Field::UserId, reason: HAS_ACCOUNT }] }
+    }
+
+    /// The news that the mail address is in use. Whose it is, and whether there is such an account, is nobody's business.
+    pub fn email_taken() -> Self {
+        Self::Failed { problems: vec![Problem { field: Field::Email, reason: "email_taken" }] }
     }
 
     /// The news that another person has registered with the same id.

@@ -24,6 +24,7 @@ const TEXTS: &[(&str, Terms)] = &[
         Terms { known: &["login", "page", "access", "reference"], needed: &["login", "access", "reference"] },
     ),
     ("failed", Terms { known: &["problems", "reference"], needed: &["problems", "reference"] }),
+    ("has_account", Terms { known: &["reference"], needed: &["reference"] }),
     ("queued", Terms { known: &["reference"], needed: &["reference"] }),
     ("unexpected", Terms { known: &["reference"], needed: &["reference"] }),
     // What the placeholders above stand for.
@@ -60,9 +61,9 @@ const TABLES: &[(&str, &[&str])] = &[
             "character",
             "consent",
             "domain",
+            "email_taken",
             "forbidden",
             "group",
-            "has_account",
             "id_taken",
             "login_characters",
             "login_reserved",
@@ -72,10 +73,12 @@ const TABLES: &[(&str, &[&str])] = &[
             "not_taken",
             "syntax",
             "too_long",
-            "unsupported",
         ],
     ),
 ];
+
+/// Keys that earlier versions had: a file that still has them is taken, and nobody reads them.
+const RETIRED: &[&str] = &["reasons.has_account", "reasons.unsupported"];
 
 /// All texts of all languages.
 ///
@@ -186,6 +189,9 @@ impl Texts {
                 },
                 _ => reference(),
             }),
+            News::Failed { problems } if problems.iter().any(Problem::is_account) => {
+                say("has_account", &|_| reference())
+            }
             News::Failed { problems } => say("failed", &|name| match name {
                 "problems" => {
                     problems.iter().map(|problem| line(templates, *problem)).collect::<Vec<_>>().join("\n")
@@ -286,6 +292,9 @@ fn read(file: &str, text: &str, errors: &mut Vec<TextError>) -> Templates {
         }
     };
     let mut add = |key: String, terms: Option<Terms>, value: &toml::Value| {
+        if RETIRED.contains(&&*key) {
+            return;
+        }
         let template = match (terms, value.as_str()) {
             (None, _) => Err(TextFault::UnknownKey),
             (_, None) => Err(TextFault::Toml("expected a text in quotes".to_owned())),

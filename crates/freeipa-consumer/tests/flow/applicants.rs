@@ -72,7 +72,7 @@ async fn what_breaks_a_rule_is_told_by_field_and_kept_with_a_reason() {
             "invalid_registration",
         ),
         (with(somebody(8, "Ada"), "uidnumber", 0), "", "nobody may choose", "forbidden_field"),
-        (with(somebody(9, "Ada"), "schema", 99), "", "newer version", "unsupported_schema"),
+        (with(somebody(9, "Ada"), "schema", 99), "", "on our side", "unsupported_schema"),
     ];
     for (registration, ..) in &rows {
         scene.send(registration).await;
@@ -128,8 +128,9 @@ async fn an_address_that_somebody_has_is_refused() {
     scene.work_off().await;
     assert_eq!(scene.ipa.directory().created(), ["ada"]);
     assert!(scene.last(2).contains("e-mail address"), "{:?}", scene.told(2));
+    assert!(scene.last(2).contains("cannot be used"), "{:?}", scene.told(2));
     assert!(!scene.last(2).contains("already"), "it is not told whether somebody has it");
-    assert_eq!(scene.reasons().await, ["refused_by_directory"]);
+    assert_eq!(scene.reasons().await, ["email_taken"]);
 
     let free = Scene::set("[registration]\nemail_unique = false\n").await;
     for (chat, name) in [(1, "Ada"), (2, "Eve")] {
@@ -149,8 +150,11 @@ async fn a_person_has_one_account_however_many_are_asked_for() {
     scene.work_off().await;
     assert_eq!(scene.ipa.directory().created().len(), 1, "{:?}", scene.ipa.directory().created());
     let told = scene.told(42);
-    let refused = told.iter().filter(|text| text.contains("there is an account for it already")).count();
+    let refused = told.iter().filter(|text| text.contains("have an account here already")).count();
     assert_eq!((told.len(), refused), (3, 2), "{told:?}");
+    assert!(
+        told.iter().all(|text| !text.contains("register again") || text.contains("do not register again"))
+    );
     assert_eq!(scene.reasons().await, ["has_account", "has_account"]);
 
     let many = Scene::set("[consumer]\none_account_per_person = false\n").await;

@@ -28,7 +28,7 @@ async fn who_waits_for_approval_is_told_so_and_holds_nothing_up() {
     let staged = directory.user_in(Container::Staged, "ada").unwrap();
     assert!(staged.values("userclass").contains(&marker(&registration)));
     assert!(directory.created().is_empty() && !staged.has_password);
-    assert!(scene.last(42).contains("waits for approval"), "{:?}", scene.told(42));
+    assert!(scene.last(42).contains("have to approve it"), "{:?}", scene.told(42));
     // Once more: nothing is staged twice, and nobody is told again.
     scene.send(&registration).await;
     scene.work_off().await;

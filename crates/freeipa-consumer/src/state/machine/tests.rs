@@ -325,6 +325,7 @@ fn what_stands_against_a_new_account_is_told_before_a_name_is_tried() {
     for flow in [Flow::Direct, Flow::StageThenActivate] {
         for (event, failure) in [
             (Event::HasAccount, Failure::HasAccount),
+            (Event::EmailTaken, Failure::EmailTaken),
             (Event::Refused { field: Field::Email }, Failure::RefusedField(Field::Email)),
             (Event::Misunderstood, Failure::Misunderstood),
         ] {
