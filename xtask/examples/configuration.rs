@@ -3,7 +3,7 @@
 
 use freeipa_consumer::settings as freeipa;
 use smtp_guard::settings::{GateSettings, HttpSettings, IdentitySettings, PolicySettings, ResourceSettings};
-use valkey_config::{Section, markdown_table};
+use valkey_config::{Section, Settings as _, markdown_table};
 use valkey_connection::ConnectionSettings;
 use valkey_receiver::ReceiverSettings;
 use valkey_sender::SenderSettings;
@@ -31,9 +31,8 @@ run is a new sender, which would otherwise push before it knows of a limit.
 which it leaves alone. One default is another there: `longest_pause` is `1s`, so that limits are back soon after Valkey is.
 
 `freeipa-consumer` reads variables that begin with `FREEIPA_CONSUMER_`; `VALKEY_URL` and `VALKEY_PASSWORD_FILE` win over all
-others. Its file may have sections of other programs, too. Some defaults are others there: `processing_timeout` is `3m` (and at
-least four times `[freeipa] request_timeout`), `max_concurrent_messages` 4, `prefetch` 8, `max_retries` 12, `retry_delay` `2s` and
-`max_retry_delay` `3m`, which come to about ten minutes. What it does is [here](freeipa.md).
+others. Its file may have sections of other programs, too. Its table of `[receiver]` has its own defaults;
+`processing_timeout` is at least four times `[freeipa] request_timeout`, unless it is set. What it does is [here](freeipa.md).
 
 - An empty variable counts as not set.
 - Durations carry a unit: `500ms`, `30s`, `1h30m`, `1m 30s`. A bare number is refused.
@@ -124,10 +123,29 @@ fn main() {
             Section::of::<freeipa::RegistrationSettings>(),
             Section::of::<freeipa::FreeIpaSettings>(),
             Section::of::<freeipa::ReportSettings>(),
-            Section::of::<ReceiverSettings>(),
+            receiver_of_freeipa(),
             Section::of::<ConnectionSettings>(),
         ],
     );
+}
+
+/// `[receiver]` with the defaults that are its own there: what comes out if nothing of it is set.
+fn receiver_of_freeipa() -> Section {
+    let needed = [
+        ("IPA_SERVERS", "ipa.example.org"),
+        ("IPA_LOGIN", "svc-registrar"),
+        ("IPA_PASSWORD", "x"),
+        ("TELEGRAM_TOKEN", "1:x"),
+    ];
+    let vars = needed.map(|(name, value)| (format!("{}{name}", freeipa::PREFIX).into(), value.into()));
+    let (settings, _) = freeipa::Settings::load(None, vars).expect("what is needed is there");
+    let mut section = Section::of::<ReceiverSettings>();
+    let mut fields = section.fields.to_vec();
+    for (field, shown) in fields.iter_mut().zip(settings.receiver.shown()) {
+        field.default = shown;
+    }
+    section.fields = fields.leak();
+    section
 }
 
 fn print(heading: &str, prefix: &str, sections: &[Section]) {
@@ -138,7 +156,19 @@ fn print(heading: &str, prefix: &str, sections: &[Section]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use valkey_config::{Settings, Sources};
+    use valkey_config::Sources;
+
+    #[test]
+    fn the_consumer_shows_its_own_defaults() {
+        let table = markdown_table(freeipa::PREFIX, &[receiver_of_freeipa()]);
+        for row in [
+            "`max_concurrent_messages` | integer | `4` |",
+            "`prefetch` | integer | `8` |",
+            "`processing_timeout` | duration | `3m` |",
+        ] {
+            assert!(table.contains(row), "{row} is missing in\n{table}");
+        }
+    }
 
     /// The file shown above is one that loads.
     #[test]

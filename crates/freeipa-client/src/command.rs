@@ -69,6 +69,11 @@ impl Command {
         self.effect
     }
 
+    /// Whether it gives a user a password.
+    pub(crate) fn sets_password(&self) -> bool {
+        ["random", "userpassword"].iter().any(|option| self.options.contains_key(*option))
+    }
+
     pub(crate) fn shared_name(&self) -> Cow<'static, str> {
         self.name.clone()
     }

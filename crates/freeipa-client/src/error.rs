@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::check::needed_for;
 use crate::class::{Class, Outcome};
 use crate::command::{Command, Effect};
 use crate::envelope::BadReply;
@@ -26,6 +27,7 @@ pub struct CallError {
 struct Inner {
     command: Cow<'static, str>,
     effect: Effect,
+    sets_password: bool,
     server: String,
     cause: Cause,
 }
@@ -76,6 +78,7 @@ impl CallError {
         let inner = Inner {
             command: command.shared_name(),
             effect: command.effect(),
+            sets_password: command.sets_password(),
             server: server.to_owned(),
             cause: cause.into(),
         };
@@ -157,16 +160,23 @@ impl CallError {
         self.fault()?.field()
     }
 
+    /// Which right is lacking, and what grants it.
+    fn lacking(&self, right: Option<String>) -> String {
+        let lacks = match right {
+            Some(right) => format!("the service account lacks the right to {right}"),
+            None => "the service account lacks a right".to_owned(),
+        };
+        match needed_for(&self.inner.command, self.inner.sets_password) {
+            Some(needed) => format!("{lacks}: {needed}"),
+            None => format!("{lacks}: grant it by a role"),
+        }
+    }
+
     /// What helps, in a few words.
     fn remedy(&self) -> Option<Cow<'static, str>> {
         let fault = self.fault();
         Some(match self.class() {
-            Class::Denied => match fault.and_then(Fault::missing_right) {
-                Some(right) => {
-                    format!("the service account lacks the right to {right}: grant it by a role").into()
-                }
-                None => "the service account lacks a right: grant it by a role".into(),
-            },
+            Class::Denied => self.lacking(fault.and_then(Fault::missing_right)).into(),
             Class::Invalid => match self.field() {
                 Some(field) => format!("the value of {field} is not acceptable: correct it").into(),
                 None => "a value is not acceptable: correct it".into(),
@@ -332,7 +342,7 @@ mod tests {
                         json!({}),
                     ),
                 ),
-                "user_add at ipa.example.org: error 2100 ACIError; the service account lacks the right to add: grant it by a role (it may have been done all the same)",
+                "user_add at ipa.example.org: error 2100 ACIError; the service account lacks the right to add: a privilege of its role has to have \"System: Add Users\", \"System: Add User to default group\", \"System: Read UPG Definition\": `ipa privilege-add-permission PRIVILEGE --permissions=NAME` (it may have been done all the same)",
             ),
             (
                 error(&Command::write("user_mod"), lost()),

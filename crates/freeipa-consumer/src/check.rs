@@ -7,6 +7,7 @@ use freeipa_client::Client;
 use serde::Serialize;
 use tokio::time::timeout;
 use valkey_admin::{Admin, Severity};
+use valkey_config::Notice;
 use valkey_connection::{Connection, ErrorKind};
 use valkey_envelope::QueueName;
 
@@ -110,11 +111,7 @@ async fn store(settings: &Settings, connection: &Connection, findings: &mut Vec<
         Ok(Err(error)) => Some(error),
         // It goes on trying by itself; somebody who looks wants to know now.
         Err(_) => {
-            findings.push(Finding::bad(
-                "valkey",
-                "no answer",
-                "see that it runs, and that VALKEY_URL is right",
-            ));
+            findings.push(Finding::bad("valkey", "no answer", reach(settings)));
             return StoreReach::Unreached;
         }
     };
@@ -122,9 +119,9 @@ async fn store(settings: &Settings, connection: &Connection, findings: &mut Vec<
         // The pool's own last word says more than that nothing is connected.
         let refused = matches!(error.kind(), ErrorKind::Auth | ErrorKind::Denied);
         let remedy = if refused {
-            "correct user and password; `valkit doctor` says what it may not do"
+            "correct user and password; `valkit doctor` says what it may not do".to_owned()
         } else {
-            "see that it runs, and that VALKEY_URL is right"
+            reach(settings)
         };
         findings.push(Finding::bad("valkey", &error, remedy));
         return if refused { StoreReach::Refused } else { StoreReach::Unreached };
@@ -133,6 +130,11 @@ async fn store(settings: &Settings, connection: &Connection, findings: &mut Vec<
     records(settings, connection, findings).await;
     queues(settings, connection, findings).await;
     StoreReach::Reached
+}
+
+/// What helps where nothing answers. Where the address was set is not known here; what it is, is.
+fn reach(settings: &Settings) -> String {
+    format!("see that it runs, and that connection.address is right: {}", settings.connection.address)
 }
 
 /// Whether what is known of registrations can be kept.
@@ -179,6 +181,10 @@ async fn queues(settings: &Settings, connection: &Connection, findings: &mut Vec
         if found.what.contains(" may not send: ") && !is_sent_to {
             continue;
         }
+        // Refusals are dead letters too, which go by themselves; to replay or to purge them all would be wrong.
+        if found.what.contains(" died within the last hour") {
+            continue;
+        }
         let text = format!("{}: {}", found.what, found.why);
         match found.severity {
             Severity::Critical => findings.push(Finding::bad(&about, text, found.remedy)),
@@ -214,6 +220,38 @@ impl Checkup {
         !self.findings.iter().any(Finding::is_bad)
     }
 
+    /// What is known when the consumer cannot even begin: one finding for each reason.
+    pub fn unusable(reasons: impl IntoIterator<Item = String>) -> Self {
+        let remedy = "correct it: docs/configuration.md has every setting";
+        let of = |reason| Finding::bad("settings", reason, remedy);
+        Self { findings: reasons.into_iter().map(of).collect(), store: StoreReach::Unreached }
+    }
+
+    /// The same, and what the operator should hear of the settings.
+    #[must_use]
+    pub fn with_notices(mut self, notices: &[Notice]) -> Self {
+        let of = |notice: &Notice| Finding::warning("settings", notice, "correct it, or take it away");
+        self.findings.splice(0..0, notices.iter().map(of));
+        self
+    }
+
+    /// In a few words, unless something is wrong, which the findings say.
+    pub fn summary(&self) -> Option<String> {
+        let warnings: Vec<&Finding> =
+            self.findings.iter().filter(|finding| finding.verdict == Verdict::Warning).collect();
+        let rights = if warnings.iter().any(|finding| finding.is_about_rights()) {
+            ": rights show at the first registration"
+        } else {
+            ""
+        };
+        match warnings.len() {
+            _ if !self.is_good() => None,
+            0 => Some("all is well".to_owned()),
+            1 => Some(format!("no fault found; 1 warning{rights}")),
+            count => Some(format!("no fault found; {count} warnings{rights}")),
+        }
+    }
+
     /// As a table for people.
     pub fn table(&self) -> String {
         let wide = self.findings.iter().map(|finding| finding.about.chars().count()).max().unwrap_or(0);
@@ -247,6 +285,11 @@ impl Finding {
     fn bad(about: &str, text: impl fmt::Display, remedy: impl Into<String>) -> Self {
         let (about, text) = (about.to_owned(), text.to_string());
         Self { about, verdict: Verdict::Bad, text, remedy: Some(remedy.into()) }
+    }
+
+    /// Whether it is about what the service account may do, which only a call proves.
+    fn is_about_rights(&self) -> bool {
+        self.about.starts_with("freeipa ") && self.text.starts_with("right: ")
     }
 
     /// Whether it will not work.

@@ -11,10 +11,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use freeipa_consumer::check::Checkup;
 use freeipa_consumer::state::StateError;
 use freeipa_consumer::{Consumer, Settings, Shutdown};
 use tokio::runtime::Builder;
 use tracing::{info, warn};
+use valkey_config::Notice;
 use valkit_service::{Exit, logs, signals};
 
 /// The variable that names the settings file; it is none of the settings.
@@ -123,13 +125,19 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<Exit, (Exit, String)> {
     let vars = std::env::vars_os().filter(|(name, _)| name != CONFIG);
-    let (settings, notices) =
-        Settings::load(cli.config, vars).map_err(|error| (Exit::Usage, error.to_string()))?;
+    let (settings, notices) = Settings::load(cli.config, vars).map_err(|error| {
+        if cli.check && cli.output == Output::Json {
+            let reasons = error.problems().iter().map(ToString::to_string);
+            say(&Checkup::unusable(reasons).with_notices(error.notices()), cli.output);
+        }
+        (Exit::Usage, error.to_string())
+    })?;
     if cli.check && cli.verb.is_some() {
         return Err((Exit::Usage, "--check is one thing, and a verb another".to_owned()));
     }
     start_logging(&settings, cli.check || cli.verb.is_some())?;
-    for notice in notices {
+    // Who checks reads them among the findings.
+    for notice in &notices {
         warn!("{notice}");
     }
     let runtime = Builder::new_multi_thread()
@@ -138,7 +146,7 @@ fn run(cli: Cli) -> Result<Exit, (Exit, String)> {
         .map_err(|error| (Exit::Failed, format!("starting the runtime: {error}")))?;
     let exit = match cli.verb {
         Some(Verb::Unreported { limit }) => runtime.block_on(unreported(&settings, limit, cli.output)),
-        None if cli.check => runtime.block_on(check(&settings, cli.retry_login, cli.output)),
+        None if cli.check => runtime.block_on(check(&settings, &notices, cli.retry_login, cli.output)),
         None => runtime.block_on(serve(settings)),
     };
     // A look-up of a name that never ends must not outlive the consumer.
@@ -146,21 +154,36 @@ fn run(cli: Cli) -> Result<Exit, (Exit, String)> {
     exit
 }
 
-async fn check(settings: &Settings, retry_login: bool, output: Output) -> Result<Exit, (Exit, String)> {
+async fn check(
+    settings: &Settings,
+    notices: &[Notice],
+    retry_login: bool,
+    output: Output,
+) -> Result<Exit, (Exit, String)> {
     let checked = if retry_login {
         Consumer::check_login_anew(settings).await
     } else {
         Consumer::check(settings).await
     };
-    let checkup = checked.map_err(|error| (exit::of(&error), error.to_string()))?;
-    let text = match output {
-        Output::Table if checkup.is_good() => format!("{}all is well\n", checkup.table()),
-        Output::Table => checkup.table(),
+    let checkup = checked.map_err(|error| {
+        if output == Output::Json {
+            say(&Checkup::unusable([error.to_string()]).with_notices(notices), output);
+        }
+        (exit::of(&error), error.to_string())
+    })?;
+    let checkup = checkup.with_notices(notices);
+    say(&checkup, output);
+    Ok(exit::of_checkup(&checkup))
+}
+
+fn say(checkup: &Checkup, output: Output) {
+    let text = match (output, checkup.summary()) {
+        (Output::Table, Some(summary)) => format!("{}{summary}\n", checkup.table()),
+        (Output::Table, None) => checkup.table(),
         // Texts and words always have a JSON form.
-        Output::Json => format!("{}\n", serde_json::to_string_pretty(&checkup).unwrap_or_default()),
+        (Output::Json, _) => format!("{}\n", serde_json::to_string_pretty(checkup).unwrap_or_default()),
     };
     let _ = write!(io::stdout(), "{text}");
-    Ok(exit::of_checkup(&checkup))
 }
 
 async fn unreported(settings: &Settings, limit: usize, output: Output) -> Result<Exit, (Exit, String)> {

@@ -58,9 +58,26 @@ fn everything_is_told_at_once_where_nothing_is_set() {
         "FREEIPA_CONSUMER_IPA_LOGIN",
         "FREEIPA_CONSUMER_IPA_PASSWORD",
         "FREEIPA_CONSUMER_TELEGRAM_TOKEN",
+        "FREEIPA_CONSUMER_IPA_PASSWORD_FILE",
+        "FREEIPA_CONSUMER_TELEGRAM_TOKEN_FILE",
     ] {
         assert!(error.contains(named), "{named} is missing in:\n{error}");
     }
+    assert!(!error.contains(" IPA_PASSWORD_FILE") && !error.contains(" TELEGRAM_TOKEN_FILE"), "{error}");
+}
+
+#[test]
+fn what_a_file_would_say_is_not_missed_while_it_cannot_be_read() {
+    let error = Settings::load(Some("/nowhere/consumer.toml".into()), []).unwrap_err();
+    assert_eq!(error.problems().len(), 1, "{error}");
+    assert!(load("[freeipa", &[]).unwrap_err().lines().count() == 1);
+}
+
+#[test]
+fn a_misspelled_variable_is_named_beside_what_is_missing() {
+    let error =
+        load("", &[NEEDED[0], NEEDED[1], NEEDED[3], ("FREEIPA_CONSUMER_IPA_PASWORD", "x")]).unwrap_err();
+    assert!(error.contains("did you mean FREEIPA_CONSUMER_IPA_PASSWORD?"), "{error}");
 }
 
 #[test]

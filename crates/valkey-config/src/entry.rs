@@ -1,5 +1,7 @@
 //! What a source says, before any struct has looked at it.
 
+use std::borrow::Cow;
+
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -51,21 +53,34 @@ impl Entry<'_> {
         }
     }
 
-    /// The value as an error may show it: shortened, on one line, and not at all if it looks like a URL. A list of URLs
-    /// is not secret by its type, but may well hold a password.
+    /// The value as an error may show it: shortened, on one line, and without what may be a password in a URL. A list of URLs
+    /// is not secret by its type, but may well hold one.
     pub(crate) fn shown(&self) -> String {
         let (text, quote) = match &self.value {
             Value::Text(text) => (text.as_str(), "\""),
             Value::Toml { source, .. } => (*source, ""),
         };
-        if text.contains("://") || text.contains('@') {
-            return crate::secret::REDACTED.to_owned();
-        }
+        let Some(text) = without_userinfo(text) else { return crate::secret::REDACTED.to_owned() };
         let mut shown: String = text.chars().take(SHOWN).flat_map(escape).collect();
         if text.chars().nth(SHOWN).is_some() {
             shown.push('…');
         }
         format!("{quote}{shown}{quote}")
+    }
+}
+
+/// The value without the users and passwords of its URLs; `None` if there may be a secret elsewhere in it.
+fn without_userinfo(text: &str) -> Option<Cow<'_, str>> {
+    let end = text.rfind('@');
+    match (text.find("://"), end) {
+        // A password may hold anything: what stands between the first URL and the last user goes.
+        (Some(start), Some(end)) if start < end && !text.contains('?') => {
+            let (before, after) = (&text[..start + 3], &text[end..]);
+            Some(format!("{before}{}{after}", crate::secret::REDACTED).into())
+        }
+        (_, Some(_)) => None,
+        (Some(_), None) if text.contains('?') => None,
+        _ => Some(text.into()),
     }
 }
 

@@ -2,20 +2,28 @@
 
 use std::fmt;
 
+use crate::Notice;
+
 /// The settings cannot be used. Holds all problems of all sources and structs, so that one run shows them all.
 ///
-/// `Display` gives one line for one problem and a list for several. `Debug` gives the same, because that is what a
+/// `Display` gives one line for one problem and a list for several, and after them one line for each notice. `Debug` gives the same, because that is what a
 /// `fn main() -> Result<(), Box<dyn Error>>` shows to an operator. No secret appears in either.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError {
     problems: Vec<Problem>,
+    notices: Vec<Notice>,
 }
 
 impl ConfigError {
     /// `problems` is never empty.
-    pub(crate) fn new(problems: Vec<Problem>) -> Self {
+    pub(crate) fn new(problems: Vec<Problem>, notices: Vec<Notice>) -> Self {
         debug_assert!(!problems.is_empty(), "an error has at least one problem");
-        Self { problems }
+        Self { problems, notices }
+    }
+
+    /// What the operator should hear besides: a misspelled variable is often why a setting is missing.
+    pub fn notices(&self) -> &[Notice] {
+        &self.notices
     }
 
     /// The problems in the order they were found: of the files and names first, then struct by struct, contradictions last.
@@ -27,12 +35,13 @@ impl ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.problems[..] {
-            [problem] => problem.fmt(f),
+            [problem] => problem.fmt(f)?,
             problems => {
                 write!(f, "{} problems in the settings:", problems.len())?;
-                problems.iter().try_for_each(|problem| write!(f, "\n  - {problem}"))
+                problems.iter().try_for_each(|problem| write!(f, "\n  - {problem}"))?;
             }
         }
+        self.notices.iter().try_for_each(|notice| write!(f, "\nwarning: {notice}"))
     }
 }
 

@@ -66,6 +66,8 @@ pub struct Reader<'s> {
     notices: Vec<Notice>,
     values: Vec<Shown>,
     contradictions: Vec<(Option<&'static str>, Contradiction)>,
+    /// Whether a file could not be read: what it says may be just what is missing.
+    misses_a_file: bool,
     /// Fields whose value could not be read, and which therefore prove nothing.
     broken: Vec<(&'static str, &'static str)>,
 }
@@ -83,6 +85,9 @@ impl<'s> Reader<'s> {
 
     /// Adds what was found while the sources were opened.
     pub(crate) fn found(&mut self, problems: Vec<Problem>, notices: Vec<Notice>) {
+        let is_missing =
+            |problem: &Problem| matches!(problem.kind(), ProblemKind::Unreadable | ProblemKind::Syntax);
+        self.misses_a_file |= problems.iter().any(is_missing);
         self.problems.extend(problems);
         self.notices.extend(notices);
     }
@@ -218,6 +223,10 @@ impl<'s> Reader<'s> {
             if involved.iter().any(|(_, shown)| shown.is_some_and(is_broken)) {
                 continue;
             }
+            let is_unset = |shown: Option<&Shown>| shown.is_none_or(|shown| shown.origin == Origin::Default);
+            if self.misses_a_file && involved.iter().any(|(_, shown)| is_unset(*shown)) {
+                continue;
+            }
             let named = |(key, shown): &(&&str, Option<&Shown>)| match shown {
                 Some(shown) => self.named_value(shown),
                 None => (**key).to_owned(),
@@ -229,7 +238,7 @@ impl<'s> Reader<'s> {
         if self.problems.is_empty() {
             Ok(Loaded { settings, notices: self.notices, values: self.values })
         } else {
-            Err(ConfigError::new(self.problems))
+            Err(ConfigError::new(self.problems, self.notices))
         }
     }
 

@@ -45,9 +45,9 @@ impl fmt::Display for Table<'_> {
         for field in self.section.fields {
             writeln!(
                 f,
-                "| {} | `{}` | {} | {} | {} | {} |",
+                "| {} | {} | {} | {} | {} | {} |",
                 variables(self.prefix, self.section, field),
-                field.key,
+                keys(self.section, field),
                 cell(&field.type_name),
                 if field.default.is_empty() {
                     "none".to_owned()
@@ -75,6 +75,14 @@ fn variables(prefix: &str, section: &Section, field: &Field) -> String {
     names.extend((field.secret && !taken).then_some(file));
     let names: Vec<String> = names.iter().map(|name| format!("`{prefix}{name}`")).collect();
     names.join(", ")
+}
+
+/// The key in a file, and that of a file of its own for a secret.
+fn keys(section: &Section, field: &Field) -> String {
+    let file = format!("{}_file", field.key);
+    let taken = section.fields.iter().any(|other| other.names(Spelling::Lower).any(|name| name == file));
+    let with_file = field.secret && !taken && !field.toml_only;
+    if with_file { format!("`{}`, `{file}`", field.key) } else { format!("`{}`", field.key) }
 }
 
 fn one_line(doc: &str) -> String {

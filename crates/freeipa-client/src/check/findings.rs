@@ -5,7 +5,7 @@ use std::fmt;
 use super::Report;
 use crate::error::{CallError, Cause};
 use crate::service_login::{LoginError, LoginRejected};
-use crate::transport::TransportError;
+use crate::transport::{CertificateFault, TransportError};
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -54,12 +54,31 @@ pub enum Verdict {
     Bad,
 }
 
+/// What helps where the name is wrong.
+pub(super) const OWN_NAME: &str = "give the server's own full name, as `hostname -f` prints it there";
+
+/// What helps where the certificate is not believed.
+fn of_certificate(fault: &CertificateFault) -> &'static str {
+    match fault {
+        CertificateFault::UnknownIssuer => {
+            "give the CA of this directory: /etc/ipa/ca.crt of one of its servers, also after the CA was renewed"
+        }
+        CertificateFault::WrongName => OWN_NAME,
+        CertificateFault::WrongTime => {
+            "compare `date` here and on the server; `getcert list` there shows certificates that have expired"
+        }
+        CertificateFault::Other { .. } => {
+            "see what the server shows: `openssl s_client -connect HOST:443 -showcerts`"
+        }
+    }
+}
+
 /// Why nothing answers as FreeIPA would.
 pub(super) fn unreachable(cause: &Cause, report: &mut Report) {
     match cause {
         Cause::Transport(TransportError::Certificate(fault)) => {
             report.good(Probe::Connection, "connected");
-            report.bad(Probe::Certificate, fault, "the reason says what helps");
+            report.bad(Probe::Certificate, fault, of_certificate(fault));
         }
         Cause::Status { status: 400 } => {
             report.good(Probe::Connection, "connected");
@@ -68,7 +87,7 @@ pub(super) fn unreachable(cause: &Cause, report: &mut Report) {
             report.bad(
                 Probe::Name,
                 format_args!("it refuses the Referer, which has this name: {cause}"),
-                "give the server's own full name, as `hostname -f` prints it there",
+                OWN_NAME,
             );
         }
         Cause::Status { status: 300..=499 } => {
@@ -86,17 +105,19 @@ pub(super) fn unreachable(cause: &Cause, report: &mut Report) {
 }
 
 /// Why there is no login.
-pub(super) fn no_login(login: &LoginError, error: &CallError, report: &mut Report) {
+pub(super) fn no_login(login: &LoginError, error: &CallError, account: Option<&str>, report: &mut Report) {
     match login {
         LoginError::WrongName => {
             report.bad(
                 Probe::Name,
                 login,
-                "give the server's own full name, as `hostname -f` prints it there",
+                OWN_NAME,
             );
         }
-        LoginError::Rejected { why, .. } => report.bad(Probe::Login, login, of_rejection(*why)),
-        LoginError::RejectedEarlier(earlier) => report.bad(Probe::Login, login, of_rejection(earlier.why)),
+        LoginError::Rejected { why, .. } => report.bad(Probe::Login, login, of_rejection(*why, account)),
+        LoginError::RejectedEarlier(earlier) => {
+            report.bad(Probe::Login, login, of_rejection(earlier.why, account));
+        },
         LoginError::Spent { .. } => report.bad(
             Probe::Login,
             login,
@@ -106,27 +127,35 @@ pub(super) fn no_login(login: &LoginError, error: &CallError, report: &mut Repor
     }
 }
 
-fn of_rejection(why: LoginRejected) -> &'static str {
+fn of_rejection(why: LoginRejected, account: Option<&str>) -> String {
+    let login = account.unwrap_or("LOGIN");
     match why {
         LoginRejected::WrongPassword => {
-            "correct the password; each wrong one brings the account nearer to being locked"
+            "correct the password; each wrong one brings the account nearer to being locked".to_owned()
         }
         LoginRejected::UnknownAccount => {
-            "`ipa user-add` or `ipa service-add` the account, or correct its name"
+            "`ipa user-add` or `ipa service-add` the account, or correct its name".to_owned()
         }
-        LoginRejected::Revoked => "`ipa user-status`, then `ipa user-unlock` or `ipa user-enable`",
+        LoginRejected::Revoked => {
+            format!("`ipa user-status {login}`, then `ipa user-unlock {login}` or `ipa user-enable {login}`")
+        }
         LoginRejected::PasswordExpired => {
-            "log in once as the account to change it, and give its group a policy without expiry"
+            format!("`kinit {login}` once to change it, and give its group a policy without expiry")
         }
-        LoginRejected::AccountExpired => "`ipa user-mod --principal-expiration`",
+        LoginRejected::AccountExpired => {
+            format!("`ipa user-mod {login} --principal-expiration=20350101000000Z`, or another day to come")
+        }
         LoginRejected::WrongKey => {
-            "`ipa-getkeytab -p ACCOUNT -k FILE`; it makes all earlier keytabs of the account void"
+            "`ipa-getkeytab -p ACCOUNT -k FILE`; it makes all earlier keytabs of the account void".to_owned()
         }
         LoginRejected::TicketRefused => {
             "compare `date` here, on the server and on the KDC; the httpd error log of the server tells more"
+                .to_owned()
         }
-        LoginRejected::Denied => "see that no stage user has the same login: `ipa stageuser-find`",
-        LoginRejected::Unrecognized => "the httpd error log of the server tells more",
+        LoginRejected::Denied => {
+            format!("see that no stage user has the same login: `ipa stageuser-show {login}`")
+        }
+        LoginRejected::Unrecognized => "the httpd error log of the server tells more".to_owned(),
     }
 }
 

@@ -7,6 +7,7 @@ use std::fmt;
 
 pub use self::findings::{Finding, Probe, Verdict};
 pub use self::rights::Right;
+pub(crate) use self::rights::needed_for;
 use crate::class::Class;
 use crate::client::{Client, Pinned};
 use crate::command::Command;
@@ -121,7 +122,8 @@ impl Report {
             Class::Unavailable => {
                 "see that the server and its services run: `ipactl status` there".to_owned()
             }
-            class => format!("the reason says what helps (class {class})"),
+            Class::Configuration => findings::OWN_NAME.to_owned(),
+            class => format!("see the httpd error log of the server (class {class})"),
         };
         self.bad(probe, error, remedy);
     }
@@ -156,14 +158,12 @@ async fn reach(server: &Pinned, report: &mut Report) -> Option<String> {
         }
         Err(error) => {
             match error.cause() {
-                Cause::Login(login) => findings::no_login(login, &error, report),
+                Cause::Login(login) => {
+                    findings::no_login(login, &error, server.member.account.login().as_deref(), report);
+                }
                 Cause::SessionDenied { .. } | Cause::SessionRefused => report.failed(Probe::Login, &error),
                 Cause::Status { status: 400 } => {
-                    report.bad(
-                        Probe::Name,
-                        &error,
-                        "give the server's own full name, as `hostname -f` prints it there",
-                    );
+                    report.bad(Probe::Name, &error, findings::OWN_NAME);
                 }
                 _ => report.failed(Probe::Ping, &error),
             }
@@ -187,13 +187,18 @@ async fn look(server: &Pinned, needs: &Needs, account: Option<&Account>, report:
             Command::read("group_show").argument(group.as_str()).option("all", true).option("rights", true);
         match server.ask(&command, crate::envelope::Reply::entry).await {
             Ok(entry) => {
-                rights::judge_group(group, &entry, matches!(account, Some(Account::Service(_))), report);
+                rights::judge_group(group, &entry, account, report);
             }
             Err(error) if error.class() == Class::NotFound => {
                 report.bad(
                     Probe::Group,
                     format_args!("there is no group {group}"),
-                    format!("`ipa group-add {group}`, or correct the name"),
+                    match account {
+                        Some(Account::User(login)) => format!(
+                            "`ipa group-add {group}` and `ipa group-add-member-manager {group} --users={login}`, or correct the name"
+                        ),
+                        _ => format!("`ipa group-add {group}`, and let the account fill it; or correct the name"),
+                    },
                 );
             }
             Err(error) => report.failed(Probe::Group, &error),

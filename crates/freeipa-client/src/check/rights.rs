@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Probe, Report};
+use super::{Account, Probe, Report};
 use crate::entry::Entry;
 use crate::error::CallError;
 
@@ -53,6 +53,48 @@ impl Right {
     }
 }
 
+/// What an account needs for a command that was refused, as the remedy says it; `None` for commands that nobody here makes.
+///
+/// Changing a user is two things to FreeIPA: its password, and all else.
+pub(crate) fn needed_for(command: &str, sets_password: bool) -> Option<String> {
+    use Right::{
+        AddStagedUsers, AddToDefaultGroup, AddUsers, ChangePasswords, ModifyStagedUsers, ModifyUsers,
+        ReadGroupDefinition, ReadStagedUsers, RemoveStagedUsers, RemoveUsers, UnlockUsers,
+    };
+    let rights: &[Right] = match command {
+        "user_add" => &[AddUsers, AddToDefaultGroup, ReadGroupDefinition],
+        "user_mod" if sets_password => &[ChangePasswords],
+        "user_mod" => &[ModifyUsers],
+        "user_disable" | "user_enable" | "user_unlock" => &[UnlockUsers],
+        "user_del" => &[RemoveUsers],
+        "stageuser_add" => &[AddStagedUsers],
+        "stageuser_find" | "stageuser_show" => &[ReadStagedUsers],
+        "stageuser_mod" => &[ModifyStagedUsers],
+        "stageuser_del" => &[RemoveStagedUsers],
+        // What FreeIPA does here is to add the one and to delete the other.
+        "stageuser_activate" => &[
+            AddUsers,
+            AddToDefaultGroup,
+            ReadGroupDefinition,
+            ReadStagedUsers,
+            ModifyStagedUsers,
+            RemoveStagedUsers,
+        ],
+        "group_add_member" | "group_remove_member" => {
+            return Some(
+                "make it a member manager of the group (`ipa group-add-member-manager GROUP --users=LOGIN`), or give a service a permission to write member"
+                    .to_owned(),
+            );
+        }
+        _ => return None,
+    };
+    let names: Vec<String> = rights.iter().map(|right| format!("\"{}\"", right.permission())).collect();
+    Some(format!(
+        "a privilege of its role has to have {}: `ipa privilege-add-permission PRIVILEGE --permissions=NAME`",
+        names.join(", ")
+    ))
+}
+
 /// The permissions that an entry is a member of, through roles and privileges: the directory lists them all in `memberof`.
 pub(super) fn permissions(entry: &Entry) -> Vec<String> {
     let of_dn = |dn: &str| {
@@ -74,7 +116,7 @@ pub(super) fn judge(needed: &[Right], permissions: Result<Vec<String>, CallError
         report.unknown(
             Probe::Right,
             format_args!("the account's permissions are not to be seen; needed are: {}", names.join(", ")),
-            "compare them with the account's roles: `ipa role-find --all`",
+            "`ipa role-show \"Registrar\"` has to show the account, and `ipa privilege-show \"Registrar\"` these permissions, under whatever names they were made; what is missing shows at the first registration",
         );
         return;
     }
@@ -94,7 +136,7 @@ pub(super) fn judge(needed: &[Right], permissions: Result<Vec<String>, CallError
 }
 
 /// Whether users may be put into the group, by what the directory says of the attribute `member`.
-pub(super) fn judge_group(group: &str, entry: &Entry, is_service: bool, report: &mut Report) {
+pub(super) fn judge_group(group: &str, entry: &Entry, account: Option<&Account>, report: &mut Report) {
     let rights =
         entry.get("attributelevelrights").and_then(|rights| rights.get("member")).and_then(Value::as_str);
     match rights {
@@ -104,13 +146,15 @@ pub(super) fn judge_group(group: &str, entry: &Entry, is_service: bool, report: 
         Some(_) => report.bad(
             Probe::Group,
             format_args!("the account may not put users into {group}"),
-            if is_service {
+            match account {
                 // Only users can be member managers.
-                format!(
+                Some(Account::Service(_)) => format!(
                     "give a privilege of its role a permission for it: `ipa permission-add NAME --right=write --attrs=member --targetgroup={group}`"
-                )
-            } else {
-                format!("make it a member manager: `ipa group-add-member-manager {group} --users=LOGIN`")
+                ),
+                Some(Account::User(login)) => {
+                    format!("make it a member manager: `ipa group-add-member-manager {group} --users={login}`")
+                }
+                None => format!("make it a member manager: `ipa group-add-member-manager {group} --users=LOGIN`"),
             },
         ),
         None => report.unknown(
@@ -143,6 +187,22 @@ mod tests {
     }
 
     #[test]
+    fn each_command_names_what_it_needs() {
+        for (command, sets_password, named) in [
+            ("user_add", false, "System: Add User to default group"),
+            ("user_mod", true, "System: Change User password"),
+            ("user_mod", false, "System: Modify Users"),
+            ("user_disable", false, "System: Unlock User"),
+            ("stageuser_activate", false, "System: Remove Stage User"),
+            ("group_add_member", false, "group-add-member-manager"),
+        ] {
+            let needed = needed_for(command, sets_password).unwrap();
+            assert!(needed.contains(named), "{command}: {needed}");
+        }
+        assert_eq!(needed_for("host_add", false), None);
+    }
+
+    #[test]
     fn what_is_not_to_be_seen_is_not_known() {
         let verdicts = |permissions: Vec<String>| {
             let mut report = Report::default();
@@ -157,7 +217,7 @@ mod tests {
     fn a_group_tells_whether_it_may_be_written() {
         let verdict = |entry: Value| {
             let mut report = Report::default();
-            judge_group("staff", &Entry::of(&entry).unwrap(), false, &mut report);
+            judge_group("staff", &Entry::of(&entry).unwrap(), None, &mut report);
             report.findings[0].verdict
         };
         assert_eq!(verdict(json!({"attributelevelrights": {"member": "rscwo"}})), Verdict::Good);

@@ -6,7 +6,7 @@ use valkey_envelope::DeadReason;
 use valkey_receiver::Outcome;
 
 use crate::park::Park;
-use crate::registration::Refusal;
+use crate::registration::{Refusal, RegistrationId};
 use crate::state::{Failure, Finish};
 
 /// How a run ended.
@@ -23,13 +23,21 @@ impl Ending {
         Self { finish: Finish::Snooze(after), note: None }
     }
 
-    /// What the receiver does with the message. `refusal` is why the registration was refused, if it was.
-    pub(super) fn outcome(&self, refusal: Option<&Refusal>, park: &Park) -> Outcome {
+    /// What the receiver does with the message. `refusal` is why the registration was refused, if it was; `id` is which it is, for
+    /// whoever looks for the reference that the applicant was told.
+    pub(super) fn outcome(
+        &self,
+        refusal: Option<&Refusal>,
+        id: Option<RegistrationId>,
+        park: &Park,
+    ) -> Outcome {
         match self.finish {
             Finish::Ack => Outcome::Ack,
             Finish::DeadLetter(failure) => {
                 let (reason, text) = self.obituary(failure, refusal);
-                Outcome::dead_letter_as(reason, text)
+                let which =
+                    id.map(|id| format!("registration {id}, {}: ", id.reference())).unwrap_or_default();
+                Outcome::dead_letter_as(reason, which + &text)
             }
             // This process takes nothing more, and others may at once.
             Finish::HandBack => Outcome::snooze(Duration::ZERO),
@@ -90,7 +98,7 @@ mod tests {
 
     fn outcome(finish: Finish, note: Option<&str>) -> Outcome {
         let park = Park::new(Duration::from_secs(10));
-        Ending { finish, note: note.map(str::to_owned) }.outcome(None, &park)
+        Ending { finish, note: note.map(str::to_owned) }.outcome(None, None, &park)
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::ending::Ending;
 use super::run::{Run, RunError};
 use super::verdict;
 use crate::park::Trouble;
-use crate::registration::{Applicant, Refusal, Registration, UserRegistrationData, contact};
+use crate::registration::{Applicant, Refusal, Registration, RegistrationId, UserRegistrationData, contact};
 use crate::settings::PasswordDelivery;
 use crate::state::{Failure, Finish, Flow, Machine, Plan, RegistrationRecord, StateError, Step, Token, Turn};
 use crate::status::Recipient;
@@ -34,8 +34,8 @@ pub(crate) struct Registrar {
     office: Arc<Office>,
 }
 
-/// How it ended, and why the registration was refused, if it was.
-type Ended = Result<(Ending, Option<Refusal>), RunError>;
+/// How it ended, why the registration was refused, if it was, and which it was, if that was made out.
+type Ended = Result<(Ending, Option<Refusal>, Option<RegistrationId>), RunError>;
 
 impl Registrar {
     pub(crate) fn new(office: Arc<Office>) -> Self {
@@ -62,7 +62,7 @@ impl Registrar {
             Err(error) => {
                 let kind = verdict::trouble(error.class());
                 self.office.park.begin(Trouble { kind, reason: error.to_string() });
-                return Ok((Ending { finish: Finish::Park, note: None }, None));
+                return Ok((Ending { finish: Finish::Park, note: None }, None, None));
             }
         };
         let mut rules = policy.rules.clone();
@@ -79,7 +79,7 @@ impl Registrar {
 
         let turn = match self.office.turns.take(registration.user_id).await {
             Ok(Some(turn)) => turn,
-            Ok(None) => return Ok((Ending::snooze(jittered(TURN)), None)),
+            Ok(None) => return Ok((Ending::snooze(jittered(TURN)), None, None)),
             Err(error) => return Err(StateError::Store(error).into()),
         };
         let ending = tokio::select! {
@@ -92,7 +92,7 @@ impl Registrar {
         if let Err(error) = turn.release().await {
             tracing::debug!(%error, "the applicant's turn is free when its lease ends");
         }
-        ending.map(|ending| (ending, None))
+        ending.map(|ending| (ending, None, Some(registration.id)))
     }
 
     /// A registration that was checked, in the applicant's turn.
@@ -190,7 +190,7 @@ impl Registrar {
             Machine::refused(plan, record)
         };
         let ending = run.go(machine, next).await?;
-        Ok((ending, Some(refusal)))
+        Ok((ending, Some(refusal), Some(id)))
     }
 
     fn count(&self, message: &Message, plan: &mut Plan) {
@@ -229,7 +229,7 @@ impl Handler for Registrar {
             let _in_hand = telemetry::in_hand();
             let begun = Instant::now();
             match self.register(&message).await {
-                Ok((ending, refusal)) => {
+                Ok((ending, refusal, id)) => {
                     let reason = ending.reason(refusal.as_ref());
                     telemetry::ended(ending.word(), &reason, begun.elapsed());
                     if ending.is_proof() {
@@ -241,7 +241,7 @@ impl Handler for Registrar {
                     } else {
                         tracing::info!(outcome = ending.word(), note, took = ?begun.elapsed(), "registration");
                     }
-                    ending.outcome(refusal.as_ref(), park)
+                    ending.outcome(refusal.as_ref(), id, park)
                 }
                 Err(error) => {
                     let (outcome, word) = Self::outcome_of(&error);

@@ -27,7 +27,7 @@ settings! {
         /// The login of the service account: needed with a password, and then nobody is registered under it.
         #[env("IPA_LOGIN")]
         pub login: String,
-        /// Its password; also `IPA_PASSWORD_FILE`. Instead of it: `keytab`, or `token_command`.
+        /// Its password, or with `password_file` the path of a file that holds it. Instead of it: `keytab`, or `token_command`.
         #[env("IPA_PASSWORD")]
         pub password: Option<Secret>,
         /// The keytab of the service account, as `ipa-getkeytab` writes it. Needs a build with the feature `keytab`.
@@ -144,7 +144,7 @@ impl FreeIpaSettings {
         refuse(
             given.is_empty(),
             &["password"],
-            "the service account needs its password, best as the file that IPA_PASSWORD_FILE names; or a keytab; or a token_command",
+            "the service account needs its password, best as a file: freeipa.password_file, or FREEIPA_CONSUMER_IPA_PASSWORD_FILE; or a keytab; or a token_command",
         );
         refuse(given.len() > 1, &given, "the service account logs in in one way only: keep one of these");
         refuse(

@@ -33,7 +33,7 @@ settings! {
         pub default_language: Language = "en".parse().expect("a language"),
         /// A directory with texts of one's own, one `LANGUAGE.toml` each.
         pub templates_dir: Option<PathBuf>,
-        /// The bot's token, as the `BotFather` gives it; also `TELEGRAM_TOKEN_FILE`.
+        /// The bot's token, as the `BotFather` gives it, or with `telegram_token_file` the path of a file that holds it.
         pub telegram_token: Option<Secret>,
         /// Where the Bot API is: Telegram's own, or one's own server of it.
         pub telegram_url: String = TelegramSettings::OFFICIAL.to_owned(),
@@ -126,7 +126,7 @@ impl Validate for ReportSettings {
         refuse(
             self.via == ReportWay::Telegram && self.telegram_token.as_ref().is_none_or(Secret::is_empty),
             &["via", "telegram_token"],
-            "Telegram needs the bot's token: best as the file that TELEGRAM_TOKEN_FILE names",
+            "Telegram needs the bot's token: best as a file: report.telegram_token_file, or FREEIPA_CONSUMER_TELEGRAM_TOKEN_FILE",
         );
         refuse(
             self.via == ReportWay::Queue && self.status_queue.is_none(),

@@ -156,6 +156,12 @@ async fn a_person_has_one_account_however_many_are_asked_for() {
         told.iter().all(|text| !text.contains("register again") || text.contains("do not register again"))
     );
     assert_eq!(scene.reasons().await, ["has_account", "has_account"]);
+    for letter in scene.dead().await {
+        let error = letter.meta.as_ref().unwrap().error.clone().unwrap_or_default();
+        let (_, rest) = error.split_once(", #").unwrap();
+        let reference = format!("#{}", &rest[..8]);
+        assert!(told.iter().any(|text| text.contains(&reference)), "what was told is found again: {error}");
+    }
 
     let many = Scene::set("[consumer]\none_account_per_person = false\n").await;
     for name in ["Ada", "Augusta"] {

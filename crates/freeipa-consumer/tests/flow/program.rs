@@ -77,7 +77,9 @@ async fn a_set_up_that_is_right_is_found_so() {
     let scene = Scene::new().await;
     let (code, told) = check(&scene).await;
     assert_eq!(code, Some(0), "{told}");
-    for part in ["valkey", "records", "freeipa ipa.example.test", "telegram", "@double_bot", "all is well"] {
+    for part in
+        ["valkey", "records", "freeipa ipa.example.test", "telegram", "@double_bot", "no fault found; "]
+    {
         assert!(told.contains(part), "{part} is missing in\n{told}");
     }
     assert!(
@@ -102,6 +104,21 @@ async fn a_set_up_that_is_right_is_found_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_check_warns_of_misspelled_variables_and_not_of_refusals() {
+    let scene = Scene::new().await;
+    scene.send(&serde_json::json!({"telegram": {"user_id": 7}, "uidnumber": 0})).await;
+    scene.work_off().await;
+    assert_eq!(scene.reasons().await, ["forbidden_field"]);
+    let file = scene.file();
+    let mut command = program(file.path());
+    command.arg("--check").env("FREEIPA_CONSUMER_IPA_LOGNI", "x");
+    let (code, told) = run(command).await;
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("did you mean FREEIPA_CONSUMER_IPA_LOGIN?"), "{told}");
+    assert!(!told.contains("replay") && !told.contains("all is well"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_fault_of_a_wrong_set_up_is_named() {
     // All at once: nobody wants to hear of one after the other.
     let settings = "[registration]\ndefault_groups = \"tg-users,nosuch,others\"\n[consumer]\nflow = \"stage_then_activate\"\n";
@@ -112,6 +129,7 @@ async fn each_fault_of_a_wrong_set_up_is_named() {
     assert_eq!(code, Some(1), "{told}");
     for part in [
         "there is no group nosuch",
+        "ipa group-add-member-manager nosuch --users=svc-registrar",
         "ipa group-add nosuch",
         "may not put users into others",
         "ipa group-add-member-manager others",
@@ -151,7 +169,8 @@ async fn the_exit_code_says_what_is_wrong_with_valkey_and_with_the_settings() {
         check(&Scene::set(&format!("[connection]\naddress = \"valkey://{nowhere}\"\n")).await).await;
     assert_eq!(code, Some(5), "{told}");
     assert!(
-        told.contains("VALKEY_URL") && told.contains("freeipa ipa.example.test"),
+        told.contains(&format!("connection.address is right: valkey://{nowhere}"))
+            && told.contains("freeipa ipa.example.test"),
         "the rest is looked at: {told}"
     );
 
@@ -174,6 +193,17 @@ async fn the_exit_code_says_what_is_wrong_with_valkey_and_with_the_settings() {
     let (code, told) = run(program(file.path())).await;
     assert_eq!(code, Some(2), "{told}");
     assert!(told.contains("servers") && told.contains("full name"), "{told}");
+    let mut json = program(file.path());
+    json.args(["--check", "-o", "json"]).env("FREEIPA_CONSUMER_IPA_PASWORD", "x");
+    let Output { status, stdout, .. } =
+        tokio::task::spawn_blocking(move || json.output().unwrap()).await.unwrap();
+    let told: Value = serde_json::from_slice(&stdout).unwrap();
+    assert_eq!((status.code(), &told["store"]), (Some(2), &Value::from("unreached")));
+    let of = |verdict: &str| {
+        let findings = told["findings"].as_array().unwrap().iter();
+        findings.filter(|finding| finding["verdict"] == verdict && finding["about"] == "settings").count()
+    };
+    assert!(of("bad") > 1 && of("warning") == 1, "{told}");
     let mut nonsense = program(file.path());
     nonsense.arg("--nonsense");
     assert_eq!(run(nonsense).await.0, Some(2));

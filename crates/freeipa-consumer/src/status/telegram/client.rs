@@ -85,7 +85,8 @@ impl Client {
             && base.password().is_none()
             && base.query().is_none()
             && base.fragment().is_none();
-        let host = base.host_str().filter(|_| is_base).ok_or(TelegramError::Url)?.to_owned();
+        let host = base.host_str().filter(|_| is_base).ok_or(TelegramError::Url)?;
+        let host = format!("{host}:{}", base.port_or_known_default().unwrap_or_default());
         if base.scheme() == "http" && !settings.allow_plain_http && !is_loopback(&base) {
             return Err(TelegramError::PlainHttp);
         }
@@ -161,12 +162,18 @@ impl Client {
     /// The meaning of a call without an answer.
     fn failed(&self, error: reqwest::Error) -> ReportError {
         let error = error.without_url();
-        let (mut text, mut source) = (error.to_string(), error.source());
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
+        // The layers above it say no more than that a request was sent.
+        let (mut cause, mut source) = (error.to_string(), error.source());
+        while let Some(deeper) = source {
+            cause = deeper.to_string();
+            source = deeper.source();
         }
-        let reason = format!("{}: {}", self.host, text.replace(self.token.expose(), "[redacted]"));
+        let cause = cause.replace(self.token.expose(), "[redacted]");
+        let reason = if error.is_connect() {
+            format!("cannot connect to {}: {cause}", self.host)
+        } else {
+            format!("{}: {cause}", self.host)
+        };
         if is_distrust(&error) {
             ReportError::Misconfigured { reason: format!("{reason}; look at telegram_ca_file") }
         } else if error.is_connect() {
