@@ -140,6 +140,10 @@ impl Refusal {
         &self.0
     }
 
+    /// The classes of dead letters that there are: see [`dead_reason`](Self::dead_reason).
+    pub const DEAD_REASONS: [&'static str; 4] =
+        ["forbidden_field", "invalid_registration", "malformed", "unsupported_schema"];
+
     /// The class of the dead letter: `unsupported_schema` (a newer consumer can have it replayed), `forbidden_field` (somebody
     /// tried something), `malformed` (the producer is at fault), or `invalid_registration` (the applicant's data).
     pub fn dead_reason(&self) -> DeadReason {
@@ -189,6 +193,7 @@ mod tests {
             (&[forbidden, newer], "unsupported_schema"),
         ] {
             assert_eq!(refusal(whys).dead_reason().as_str(), reason);
+            assert!(Refusal::DEAD_REASONS.contains(&reason), "{reason}");
         }
     }
 
