@@ -100,11 +100,16 @@ impl Member {
         let deadline = Instant::now() + self.timeout;
         let _permit = in_time(deadline, self.in_flight.acquire()).await?.map_err(|_| Cause::Closed)?;
         let body = envelope::encode(&Command::read("ping"), &self.api_version);
-        let answer = self.exchange.send(json_request(body), deadline).await?;
+        // What a check sees is known to all from then on; that it works is shown by a call only.
+        let answer =
+            self.exchange.send(json_request(body), deadline).await.inspect_err(|_| self.went(true))?;
         match answer.status {
             // It wants a session: it is what it should be.
             200 | 401 => Ok(()),
-            status => Err(Cause::Status { status }),
+            status => {
+                self.went(true);
+                Err(Cause::Status { status })
+            }
         }
     }
 

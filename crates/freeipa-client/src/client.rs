@@ -59,6 +59,8 @@ pub struct ServerStatus {
     pub name: String,
     /// Whether it is given new work. It is not for a while after two failures in a row.
     pub is_well: bool,
+    /// Whether it answered when it was asked last, by a call or by a [check](Client::check); `true` if it was never asked.
+    pub answers: bool,
 }
 
 impl Client {
@@ -105,6 +107,7 @@ impl Client {
         let status = |member: &Arc<Member>| ServerStatus {
             name: member.server.name().to_owned(),
             is_well: member.is_well(),
+            answers: member.answers(),
         };
         self.members.iter().map(status).collect()
     }

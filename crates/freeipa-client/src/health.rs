@@ -22,6 +22,11 @@ impl Health {
         self.unwell_until.is_none_or(|until| until <= now)
     }
 
+    /// Whether nothing went wrong last. Unlike [`is_well`](Self::is_well) it does not come true by waiting.
+    pub(crate) fn answers(&self) -> bool {
+        self.failures == 0
+    }
+
     /// It answered, whatever it said.
     pub(crate) fn success(&mut self) {
         *self = Self::default();
@@ -53,8 +58,9 @@ mod tests {
         health.failure(now);
         assert!(!health.is_well(now));
         assert!(health.is_well(now + FIRST_PAUSE), "somebody has to find out");
+        assert!(!health.answers(), "nobody has yet");
         health.success();
-        assert!(health.is_well(now));
+        assert!(health.is_well(now) && health.answers());
     }
 
     #[test]

@@ -47,6 +47,10 @@ impl Member {
         self.with_health(|health| health.is_well(Instant::now()))
     }
 
+    pub(crate) fn answers(&self) -> bool {
+        self.with_health(|health| health.answers())
+    }
+
     /// Remembers how a call went: `is_away` if the server did not answer, or could do nothing.
     pub(crate) fn went(&self, is_away: bool) {
         self.with_health(|health| if is_away { health.failure(Instant::now()) } else { health.success() });

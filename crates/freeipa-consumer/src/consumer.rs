@@ -155,6 +155,8 @@ impl ConsumerBuilder {
             Some(address) => Some(http::bind(address, park.clone(), client.clone()).await?),
             None => None,
         };
+        // The receiver starts only when the store is there.
+        settings.receiver.default_queues.iter().for_each(valkey_receiver::telemetry::begin);
         Ok(Consumer { settings, connection, client, reporter, park, http, codecs })
     }
 }

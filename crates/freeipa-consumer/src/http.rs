@@ -18,8 +18,11 @@ use tracing::warn;
 use valkit_service::http::{Http, Readiness, Site};
 
 use crate::consumer::ConsumerError;
-use crate::park::{Park, Standing, Trouble};
+use crate::park::{Park, Standing, Trouble, TroubleKind};
 use crate::telemetry;
+
+/// The one status with which registrations are taken and can be served.
+const READY: &str = "ready";
 
 /// What a consumer says.
 #[derive(Debug)]
@@ -61,9 +64,10 @@ pub(crate) async fn bind(
 // === impl ConsumerSite ===
 
 impl Site for ConsumerSite {
-    fn metrics(&self) -> Option<String> {
+    fn metrics(&self, is_draining: bool) -> Option<String> {
         telemetry::directory(&self.client);
         telemetry::parked(self.park.standing() != Standing::Open);
+        telemetry::ready(self.body(is_draining).is_ready());
         telemetry::recorder().map(PrometheusHandle::render)
     }
 
@@ -74,6 +78,15 @@ impl Site for ConsumerSite {
     }
 
     fn readiness(&self, is_draining: bool) -> Readiness {
+        let body = self.body(is_draining);
+        // Texts and a number always have a JSON form.
+        let document = serde_json::to_string(&body).unwrap_or_default();
+        Readiness { is_ready: body.is_ready(), document }
+    }
+}
+
+impl ConsumerSite {
+    fn body(&self, is_draining: bool) -> Body {
         let ready = |status| Body { status, kind: None, reason: None, seconds: None };
         let not = |status, Trouble { kind, reason }: Trouble, since: std::time::SystemTime| Body {
             status,
@@ -81,17 +94,26 @@ impl Site for ConsumerSite {
             reason: Some(reason),
             seconds: since.elapsed().ok().map(|elapsed| elapsed.as_secs()),
         };
-        let body = match (is_draining, self.park.standing()) {
+        match (is_draining, self.park.standing()) {
             (true, _) => ready("draining"),
             (false, Standing::Open) => match self.park.unserved().first() {
-                None => ready("ready"),
-                Some(error) => Body { reason: Some(error.to_string()), ..ready("unserved") },
+                None => ready(READY),
+                Some(error) => Body {
+                    kind: Some(TroubleKind::Store.as_str()),
+                    reason: Some(error.to_string()),
+                    ..ready("unserved")
+                },
             },
             (false, Standing::Parked { trouble, since }) => not("parked", trouble, since),
             (false, Standing::Trying { trouble, since }) => not("trying", trouble, since),
-        };
-        // Texts and a number always have a JSON form.
-        let document = serde_json::to_string(&body).unwrap_or_default();
-        Readiness { is_ready: body.status == "ready", document }
+        }
+    }
+}
+
+// === impl Body ===
+
+impl Body {
+    fn is_ready(&self) -> bool {
+        self.status == READY
     }
 }

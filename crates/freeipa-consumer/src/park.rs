@@ -186,7 +186,8 @@ impl Park {
         self.inner.state.send_if_modified(|state| {
             let Standing::Parked { trouble, since } = state.standing.clone() else { return false };
             let parked_for = since.elapsed().unwrap_or_default();
-            state.standing = match trouble.kind {
+            let kind = trouble.kind;
+            state.standing = match kind {
                 // No probe writes, so none can show that the account may.
                 TroubleKind::Rights | TroubleKind::Configuration => Standing::Trying { trouble, since },
                 _ => Standing::Open,
@@ -194,11 +195,15 @@ impl Park {
             if state.standing == Standing::Open {
                 state.troubles = 0;
             }
-            tracing::info!(
-                ?parked_for,
-                proven = state.standing == Standing::Open,
-                "registrations are taken again"
-            );
+            if kind == TroubleKind::Starting {
+                tracing::info!("ready: registrations are taken");
+            } else {
+                tracing::info!(
+                    ?parked_for,
+                    proven = state.standing == Standing::Open,
+                    "registrations are taken again"
+                );
+            }
             true
         });
         telemetry::parked(!matches!(self.standing(), Standing::Open));

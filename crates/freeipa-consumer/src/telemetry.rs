@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use freeipa_client::{Class, Client, ServiceLogin};
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use valkey_receiver::telemetry::{PAYLOAD_BYTES, TIME_IN_QUEUE_SECONDS};
 
 use crate::park::TroubleKind;
+use crate::registration::Refusal;
+use crate::state::Failure;
 use crate::status::Unreachable;
 
 /// Runs that ended. Labels: `outcome` = `done|dead|retried|parked|snoozed|handed_back|nack|snooze`, `reason`.
@@ -23,6 +26,8 @@ const IN_HAND: &str = "valkit_freeipa_registrations_in_hand";
 const STEP_DURATION_SECONDS: &str = "valkit_freeipa_step_duration_seconds";
 /// Calls to the directory that failed. Label: `class`.
 const CALL_ERRORS_TOTAL: &str = "valkit_freeipa_call_errors_total";
+/// 1 while `/readyz` says so.
+const READY: &str = "valkit_freeipa_ready";
 /// 1 while nothing is taken, or only to try whether it works again.
 const PARKED: &str = "valkit_freeipa_parked";
 /// Times that it was parked. Label: `kind`.
@@ -31,7 +36,7 @@ const TROUBLES_TOTAL: &str = "valkit_freeipa_troubles_total";
 const LOGIN_REJECTED: &str = "valkit_freeipa_service_login_rejected";
 /// Logins of the service account that were not tried, or tried without asking. Label: `why` = `refused|spent|unasked`.
 const LOGINS_HELD_BACK_TOTAL: &str = "valkit_freeipa_logins_held_back_total";
-/// 1 for each server that is given work, 0 for each that is not. Label: `server`.
+/// 1 for each server that answers and is given work, 0 for each other. Label: `server`.
 const SERVER_WELL: &str = "valkit_freeipa_server_well";
 /// Reports that were told. Label: `news`.
 const REPORTS_TOTAL: &str = "valkit_freeipa_reports_total";
@@ -45,6 +50,22 @@ const DEAD_LETTERS_PURGED_TOTAL: &str = "valkit_freeipa_dead_letters_purged_tota
 /// From a hundredth of a second to some minutes; the shorter ones are those of the queue and the connection.
 const BUCKETS: [f64; 16] =
     [1e-4, 1e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0];
+/// Who waits in the queue may wait for hours; a quantile is never above the last bucket.
+const WAITS: [f64; 14] =
+    [1e-2, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 180.0, 300.0, 900.0, 3_600.0, 21_600.0, 86_400.0];
+const SIZES: [f64; 6] = [256.0, 1_024.0, 4_096.0, 16_384.0, 65_536.0, 1_048_576.0];
+
+/// How runs end besides with a dead letter: the outcome and its reason.
+const ENDINGS: [(&str, &str); 8] = [
+    ("done", "none"),
+    ("handed_back", "none"),
+    ("nack", "failed"),
+    ("parked", "none"),
+    ("retried", "none"),
+    ("snooze", "overtaken"),
+    ("snooze", "store"),
+    ("snoozed", "none"),
+];
 
 /// Why a login was not simply tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +94,7 @@ static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 pub(crate) fn recorder() -> Option<&'static PrometheusHandle> {
     let install = || {
         // Buckets are refused when they are none, which these are not.
-        let recorder = PrometheusBuilder::new().set_buckets(&BUCKETS).ok()?.build_recorder();
+        let recorder = builder().ok()?.build_recorder();
         let handle = recorder.handle();
         metrics::set_global_recorder(recorder).ok()?;
         describe();
@@ -83,8 +104,27 @@ pub(crate) fn recorder() -> Option<&'static PrometheusHandle> {
     RECORDER.get_or_init(install).as_ref()
 }
 
-/// What alarms look at begins at zero: a series that is not there yet raises none.
+fn builder() -> Result<PrometheusBuilder, BuildError> {
+    let of = |name: &str| Matcher::Full(name.to_owned());
+    PrometheusBuilder::new()
+        .set_buckets(&BUCKETS)?
+        .set_buckets_for_metric(of(TIME_IN_QUEUE_SECONDS), &WAITS)?
+        .set_buckets_for_metric(of(PAYLOAD_BYTES), &SIZES)
+}
+
+/// What alarms look at begins at zero: a series that is not there yet raises none, and its first event is no increase.
 fn begin() {
+    for (outcome, reason) in ENDINGS {
+        counter!(REGISTRATIONS_TOTAL, "outcome" => outcome, "reason" => reason).absolute(0);
+    }
+    for reason in Failure::ALL.map(Failure::as_str).into_iter().chain(Refusal::DEAD_REASONS) {
+        counter!(REGISTRATIONS_TOTAL, "outcome" => "dead", "reason" => reason).absolute(0);
+    }
+    for reason in Unreachable::ALL {
+        counter!(UNREPORTED_TOTAL, "reason" => reason.as_str()).absolute(0);
+    }
+    gauge!(READY).set(0.0);
+    gauge!(FAULTS_FOUND).set(0.0);
     for kind in TroubleKind::ALL {
         counter!(TROUBLES_TOTAL, "kind" => kind.as_str()).absolute(0);
     }
@@ -97,6 +137,8 @@ fn begin() {
 }
 
 fn describe() {
+    valkey_connection::telemetry::describe();
+    valkey_receiver::telemetry::describe();
     let seconds = |name, help| describe_histogram!(name, Unit::Seconds, help);
     let count = |name, help| describe_counter!(name, Unit::Count, help);
     let now = |name, help| describe_gauge!(name, Unit::Count, help);
@@ -105,6 +147,7 @@ fn describe() {
     now(IN_HAND, "Registrations that are being worked on");
     seconds(STEP_DURATION_SECONDS, "Duration of steps of registrations, by step");
     count(CALL_ERRORS_TOTAL, "Calls to the directory that failed, by class");
+    now(READY, "1 while registrations are taken and the queue can be served, as /readyz says");
     now(PARKED, "1 while no registrations are taken since nobody could be served, or only to try");
     count(TROUBLES_TOTAL, "Times that taking registrations was stopped, by kind of trouble");
     now(LOGIN_REJECTED, "1 while the directory rejects the service account");
@@ -112,7 +155,7 @@ fn describe() {
         LOGINS_HELD_BACK_TOTAL,
         "Logins of the service account that were not tried for what other processes met, or tried without asking, by why",
     );
-    now(SERVER_WELL, "1 for each server of the directory that is given work, 0 for each that is not");
+    now(SERVER_WELL, "1 for each server of the directory that answers and is given work, 0 for each other");
     count(REPORTS_TOTAL, "Reports that applicants were told, by news");
     count(UNREPORTED_TOTAL, "Applicants who could not be told, by reason");
     now(FAULTS_FOUND, "Things that the last check of all that is depended on found wrong");
@@ -147,6 +190,11 @@ pub(crate) fn call_failed(class: Class) {
     counter!(CALL_ERRORS_TOTAL, "class" => class.as_str()).increment(1);
 }
 
+/// Whether `/readyz` says so.
+pub(crate) fn ready(is_ready: bool) {
+    gauge!(READY).set(f64::from(u8::from(is_ready)));
+}
+
 /// Whether registrations are taken.
 pub(crate) fn parked(is_parked: bool) {
     gauge!(PARKED).set(f64::from(u8::from(is_parked)));
@@ -162,7 +210,8 @@ pub(crate) fn directory(client: &Client) {
     let is_rejected = matches!(client.service_login(), ServiceLogin::Rejected { .. });
     gauge!(LOGIN_REJECTED).set(f64::from(u8::from(is_rejected)));
     for server in client.status() {
-        gauge!(SERVER_WELL, "server" => server.name).set(f64::from(u8::from(server.is_well)));
+        gauge!(SERVER_WELL, "server" => server.name)
+            .set(f64::from(u8::from(server.is_well && server.answers)));
     }
 }
 

@@ -72,7 +72,7 @@ impl NodeSite {
 }
 
 impl Site for NodeSite {
-    fn metrics(&self) -> Option<String> {
+    fn metrics(&self, _is_draining: bool) -> Option<String> {
         telemetry::state(self.health());
         telemetry::slots_held(self.store.slots().holdings().iter().map(|(_, held)| held).sum());
         telemetry::recorder().map(PrometheusHandle::render)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use metrics::{counter, histogram};
+use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 
 use crate::breaker::BreakerState;
 use crate::error::Error;
@@ -20,6 +20,28 @@ pub const SCRIPT_RELOADS: &str = "valkit_script_reloads_total";
 pub const BREAKER_CHANGES: &str = "valkit_breaker_state_changes_total";
 /// Counter: calls refused by an open circuit breaker.
 pub const BREAKER_REFUSED: &str = "valkit_breaker_refused_total";
+
+/// Tells the installed recorder what the metrics of this crate mean.
+pub fn describe() {
+    describe_histogram!(
+        STORE_COMMAND_DURATION,
+        Unit::Seconds,
+        "From calls to their results, by command or script"
+    );
+    describe_counter!(STORE_ERRORS, Unit::Count, "Calls that failed, by class");
+    describe_counter!(STORE_RECONNECTS, Unit::Count, "Connections made anew, by cause");
+    describe_counter!(
+        SCRIPT_RELOADS,
+        Unit::Count,
+        "Scripts sent in full because the server had forgotten them"
+    );
+    describe_counter!(
+        BREAKER_CHANGES,
+        Unit::Count,
+        "Changes of the circuit breaker's state, by the new state"
+    );
+    describe_counter!(BREAKER_REFUSED, Unit::Count, "Calls refused by an open circuit breaker");
+}
 
 pub(crate) fn command_finished(op: &'static str, took: Duration, error: Option<&Error>) {
     histogram!(STORE_COMMAND_DURATION, "op" => op).record(took.as_secs_f64());

@@ -149,6 +149,20 @@ impl DeadMeta {
 // === impl DeadReason ===
 
 impl DeadReason {
+    /// Each that has a name of its own.
+    pub const ALL: [Self; 10] = [
+        Self::Codec,
+        Self::Crashed,
+        Self::Expired,
+        Self::MaxAttempts,
+        Self::Panicked,
+        Self::Rejected,
+        Self::Undecodable,
+        Self::UnknownCodec,
+        Self::UnknownKey,
+        Self::UnsupportedVersion,
+    ];
+
     /// The text on the wire.
     pub fn as_str(&self) -> &str {
         match self {
@@ -167,19 +181,7 @@ impl DeadReason {
     }
 
     fn known(reason: &str) -> Option<Self> {
-        Some(match reason {
-            "codec" => Self::Codec,
-            "crashed" => Self::Crashed,
-            "expired" => Self::Expired,
-            "max_attempts" => Self::MaxAttempts,
-            "panicked" => Self::Panicked,
-            "rejected" => Self::Rejected,
-            "undecodable" => Self::Undecodable,
-            "unknown_codec" => Self::UnknownCodec,
-            "unknown_key" => Self::UnknownKey,
-            "unsupported_version" => Self::UnsupportedVersion,
-            _ => return None,
-        })
+        Self::ALL.into_iter().find(|known| known.as_str() == reason)
     }
 }
 

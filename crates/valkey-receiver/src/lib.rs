@@ -34,6 +34,7 @@
 //! ```
 
 mod batch;
+mod complaint;
 mod delivery;
 mod desk;
 mod engine;

@@ -82,7 +82,7 @@ pub(crate) fn answer(desk: &Desk, settle: Settle, result: Result<(), SettleError
             let (counter, how) = match &settle.disposition {
                 Disposition::Ack => (&tally.acked, Settled::Acked),
                 Disposition::Dead { reason, .. } => {
-                    desk.metrics.dead_lettered(reason);
+                    desk.metrics.dead_lettered(reason, 1);
                     (&tally.dead, Settled::Dead)
                 }
                 Disposition::HandBack => (&tally.released, Settled::HandedBack),

@@ -54,6 +54,12 @@ pub fn describe() {
     describe_histogram!(PAYLOAD_BYTES, Unit::Bytes, "Size of messages as they lie in the queue");
 }
 
+/// Begins what is counted of a queue at zero. A receiver does so when it starts; this is for who waits for the server before that,
+/// for an alarm on an increase misses the first of what was not there yet.
+pub fn begin(queue: &QueueName) {
+    let _begun = QueueMetrics::new(queue);
+}
+
 /// How a handler's work on a message ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -185,6 +191,9 @@ impl QueueMetrics {
     pub(crate) fn new(queue: &QueueName) -> Self {
         let name = queue.as_str();
         let queue_label = || name.to_owned();
+        for reason in DeadReason::ALL.iter().map(DeadReason::as_str).chain([OTHER, UNROUTABLE]) {
+            counter!(DEAD_LETTER_TOTAL, "queue" => queue_label(), "reason" => reason.to_owned()).absolute(0);
+        }
         let handles = Handles {
             queue: queue.clone(),
             delivered: counter!(DELIVERED_TOTAL, "queue" => queue_label()),
@@ -219,14 +228,14 @@ impl QueueMetrics {
         self.shared.settled[how as usize].increment(n);
     }
 
-    /// One message became a dead letter.
-    pub(crate) fn dead_lettered(&self, reason: &DeadReason) {
+    /// `n` messages became dead letters.
+    pub(crate) fn dead_lettered(&self, reason: &DeadReason, n: u64) {
         // A handler may make up reasons; as labels they would grow without bound.
         let label = match reason {
-            DeadReason::Other(own) if own != UNROUTABLE => "other".to_owned(),
+            DeadReason::Other(own) if own != UNROUTABLE => OTHER.to_owned(),
             known => known.as_str().to_owned(),
         };
-        counter!(DEAD_LETTER_TOTAL, "queue" => self.queue(), "reason" => label).increment(1);
+        counter!(DEAD_LETTER_TOTAL, "queue" => self.queue(), "reason" => label).increment(n);
     }
 
     /// One message could not be read; `reason` is one word.
@@ -263,6 +272,8 @@ impl fmt::Debug for QueueMetrics {
     }
 }
 
+/// What reasons of handlers' own count as.
+const OTHER: &str = "other";
 /// The reason of messages that no route takes.
 pub(crate) const UNROUTABLE: &str = "unroutable";
 

@@ -41,7 +41,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// What a program says of itself.
 pub trait Site: Send + Sync + 'static {
     /// All metrics in the text format of Prometheus, as they are now; `None`: another recorder of this process has them.
-    fn metrics(&self) -> Option<String>;
+    fn metrics(&self, is_draining: bool) -> Option<String>;
 
     /// Puts what histograms gathered into their buckets.
     fn keep_up(&self);
@@ -148,7 +148,7 @@ fn respond(site: &impl Site, method: &Method, path: &str, is_draining: bool) -> 
         return response;
     }
     match path {
-        "/metrics" => match site.metrics() {
+        "/metrics" => match site.metrics(is_draining) {
             Some(metrics) => of(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics),
             None => plain(StatusCode::NOT_FOUND, "this process has another recorder of metrics\n"),
         },

@@ -20,7 +20,7 @@ struct Program {
 }
 
 impl Site for Program {
-    fn metrics(&self) -> Option<String> {
+    fn metrics(&self, _is_draining: bool) -> Option<String> {
         let scrape = self.scrapes.fetch_add(1, Ordering::Relaxed) + 1;
         self.has_recorder.then(|| format!("scrapes {scrape}\n"))
     }

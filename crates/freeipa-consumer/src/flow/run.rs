@@ -202,9 +202,15 @@ impl Run<'_> {
     /// What an error means for this registration; and for all, in which case nothing more is taken.
     async fn judge(&mut self, action: &Action, error: &CallError) -> Event {
         telemetry::call_failed(error.class());
-        tracing::warn!(action = name_of(action), class = %error.class(), %error, "the directory did not do it");
+        let verdict = verdict(action, error.class(), error.outcome(), error.field());
+        if verdict == Verdict::Said(Event::Exists) {
+            // Somebody wished for a login that is taken: an answer, and no fault of anybody's.
+            tracing::debug!(action = name_of(action), "the login is taken");
+        } else {
+            tracing::warn!(action = name_of(action), class = %error.class(), %error, "the directory did not do it");
+        }
         self.note = Some(error.to_string());
-        match verdict(action, error.class(), error.outcome(), error.field()) {
+        match verdict {
             // It has collided often enough.
             Verdict::Again => Event::Busy,
             Verdict::Said(event) => late(action, event, error.cause()),

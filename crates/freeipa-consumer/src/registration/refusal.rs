@@ -140,6 +140,10 @@ impl Refusal {
         &self.0
     }
 
+    /// The classes of dead letters that there are: see [`dead_reason`](Self::dead_reason).
+    pub const DEAD_REASONS: [&'static str; 4] =
+        ["forbidden_field", "invalid_registration", "malformed", "unsupported_schema"];
+
     /// Whether it is ours to mend, and not the applicant's: the message is newer than this consumer.
     pub(crate) fn is_ours(&self) -> bool {
         self.0.iter().any(|problem| matches!(problem.why, Why::UnsupportedSchema { .. }))
@@ -194,6 +198,7 @@ mod tests {
             (&[forbidden, newer], "unsupported_schema"),
         ] {
             assert_eq!(refusal(whys).dead_reason().as_str(), reason);
+            assert!(Refusal::DEAD_REASONS.contains(&reason), "{reason}");
         }
     }
 

@@ -296,6 +296,20 @@ impl Event {
 }
 
 impl Failure {
+    /// Each of them; of the fields that the directory does not take, one.
+    pub const ALL: [Self; 10] = [
+        Self::Exhausted,
+        Self::HasAccount,
+        Self::IdTaken,
+        Self::Invalid,
+        Self::LoginTaken,
+        Self::Misunderstood,
+        Self::PartialGroups,
+        Self::RefusedField(Field::Message),
+        Self::Removed,
+        Self::Untold,
+    ];
+
     /// What the applicant hears of it. `refusal` is that of the message, if it was refused.
     pub fn news(self, refusal: Option<&Refusal>) -> News {
         match (self, refusal) {

@@ -115,6 +115,10 @@ impl StatusReporter for Nobody {
 }
 
 impl Unreachable {
+    /// Each of them.
+    pub const ALL: [Self; 6] =
+        [Self::Blocked, Self::NeverMet, Self::Deactivated, Self::NoChat, Self::NotInChat, Self::Rejected];
+
     /// One word for records and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -129,9 +133,7 @@ impl Unreachable {
 
     /// The reverse of [`as_str`](Self::as_str).
     pub(crate) fn of_word(word: &str) -> Option<Self> {
-        [Self::Blocked, Self::NeverMet, Self::Deactivated, Self::NoChat, Self::NotInChat, Self::Rejected]
-            .into_iter()
-            .find(|reason| reason.as_str() == word)
+        Self::ALL.into_iter().find(|reason| reason.as_str() == word)
     }
 }
 

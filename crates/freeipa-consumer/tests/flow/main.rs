@@ -33,6 +33,7 @@
 //! | secrets absent from logs, Valkey, metrics | `secrets::no_secret_is_in_logs_valkey_or_metrics` |
 #![allow(clippy::unwrap_used)]
 
+mod alerts;
 mod applicants;
 mod crashes;
 mod groups;

@@ -1,7 +1,9 @@
 //! The program as an operator sees it: exit codes, signals, what is left of a killed one, and what `--check` says.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use freeipa_double::{ChatState, Fault, FaultRule, FreeIpaAction, Right, Rights, TelegramAction};
@@ -33,42 +35,55 @@ pub(crate) async fn check(scene: &Scene) -> (Option<i32>, String) {
 }
 
 /// One that runs, and is killed when the test ends.
-struct Process(Child);
+pub(crate) struct Process {
+    child: Child,
+    log: Arc<Mutex<String>>,
+    /// Where it says how it stands.
+    pub(crate) http: SocketAddr,
+}
 
 impl Process {
-    async fn start(scene: &Scene) -> Self {
+    pub(crate) async fn start(scene: &Scene) -> Self {
         let file = scene.file();
         let mut child = program(file.path()).spawn().unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        tokio::task::spawn_blocking(move || {
-            let mut line = String::new();
-            while !line.contains("started") {
-                line.clear();
-                assert!(log.read_line(&mut line).unwrap() > 0, "it ended");
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (written, (say, said)) = (Arc::clone(&log), tokio::sync::oneshot::channel());
+        std::thread::spawn(move || {
+            let (mut say, _file) = (Some(say), file);
+            for line in lines.map_while(Result::ok) {
+                written.lock().unwrap().extend([&line, "\n"]);
+                if line.contains("started")
+                    && let Some(say) = say.take()
+                {
+                    say.send(line).unwrap();
+                }
             }
-            // Nobody reads the rest, and nobody must wait for that.
-            std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
-            drop(file);
-        })
-        .await
-        .unwrap();
-        Self(child)
+        });
+        let started = said.await.expect("it started");
+        let http = started.split_once("http=\"").and_then(|(_, http)| http.split_once('"')).unwrap().0;
+        Self { child, log, http: http.parse().unwrap() }
     }
 
-    fn signal(&self, name: &str) {
-        let pid = self.0.id().to_string();
+    /// The lines of its log so far that hold this.
+    pub(crate) fn logged(&self, part: &str) -> Vec<String> {
+        self.log.lock().unwrap().lines().filter(|line| line.contains(part)).map(str::to_owned).collect()
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
-    async fn end(&mut self) -> Option<i32> {
-        eventually("its end", async || self.0.try_wait().unwrap()).await.code()
+    pub(crate) async fn end(&mut self) -> Option<i32> {
+        eventually("its end", async || self.child.try_wait().unwrap()).await.code()
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -241,7 +256,7 @@ async fn killed_by_force_its_work_goes_on_elsewhere() {
             scene.ipa.faults().armed().iter().any(|armed| armed.met == 1).then_some(())
         })
         .await;
-        dies.0.kill().unwrap();
+        dies.child.kill().unwrap();
         dies.end().await;
         scene.work_off().await;
         scene.assert_has_account(chat, &login);

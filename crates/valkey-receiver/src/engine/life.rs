@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use valkey_connection::{Command, DedicatedConnection, Error, Reply};
-use valkey_envelope::{Lane, QueueKeys};
+use valkey_envelope::{DeadReason, Lane, QueueKeys};
 
 use super::{BYTE_LIMIT, Engine, LOOK_AGAIN, Outlook, Rules, millis};
+use crate::complaint::Complaint;
 use crate::desk::{Desk, Epoch, Settle};
 use crate::error::{JoinError, SettleError};
 use crate::lease::Lease;
@@ -38,6 +39,8 @@ impl Engine {
             settling::answer(&self.desk, settle, Err(self.epoch.too_late()));
         }
         self.held.clear();
+        let began = Instant::now();
+        let (mut unreleased, mut unjoined) = (Complaint::default(), Complaint::default());
         loop {
             if self.desk.finishing.load(Ordering::Acquire) {
                 // Whatever is still ours on the server is reclaimed by others.
@@ -52,12 +55,16 @@ impl Engine {
                         break;
                     }
                     Err(refusal) => {
-                        tracing::warn!(queue = %self.desk.queue, error = %refusal, "cannot join again yet");
+                        if unjoined.is_due(Instant::now()) {
+                            tracing::warn!(queue = %self.desk.queue, error = %refusal, "cannot join again yet");
+                        }
                         self.desk.note_refusal(refusal.while_serving(self.desk.queue.clone()));
                     }
                 },
                 Err(error) => {
-                    tracing::warn!(queue = %self.desk.queue, %error, "cannot give back what was held yet");
+                    if unreleased.is_due(Instant::now()) {
+                        tracing::warn!(queue = %self.desk.queue, %error, "cannot give back what was held yet");
+                    }
                     self.note_refusal(error);
                 }
             }
@@ -70,7 +77,7 @@ impl Engine {
         self.backoff.clear();
         self.outlook =
             Outlook { hot: true, knock: true, hold: Hold::Nothing, look_at: None, was_paused: false };
-        tracing::info!(queue = %self.desk.queue, consumer = self.epoch.cid, "joined again");
+        tracing::info!(queue = %self.desk.queue, consumer = self.epoch.cid, after = ?began.elapsed(), "joined again");
     }
 
     /// The server says that our name is fenced. Where it does not know the name at all although our lease cannot be over,
@@ -182,6 +189,7 @@ impl Engine {
                 if moved + buried > 0 {
                     tracing::info!(queue = %self.desk.queue, consumer = dead, moved, buried, "reclaimed from a dead consumer");
                     self.desk.metrics.lease_expired(moved + buried);
+                    self.desk.metrics.dead_lettered(&DeadReason::Crashed, buried);
                 }
                 // The next take sees what was moved, and names the next dead one.
                 self.outlook.knock = true;
