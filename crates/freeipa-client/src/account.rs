@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use crate::credentials::Credentials;
 use crate::service_login::{
     Admission, EarlierRefusal, Gate, LoginAttempt, LoginError, LoginGuard, LoginLeave, LoginRejected,
-    LoginUnavailable, LoginVerdict, ServiceLogin,
+    LoginUnavailable, LoginVerdict, ServiceLogin, Told,
 };
 use crate::settings::Settings;
 
@@ -83,25 +83,27 @@ impl Account {
         })
     }
 
-    /// Waits until an attempt may be made.
-    pub(crate) async fn admit(self: &Arc<Self>) -> Result<Admitted, LoginError> {
+    /// Waits until an attempt may be made at this server.
+    pub(crate) async fn admit(self: &Arc<Self>, server: &str) -> Result<Admitted, LoginError> {
         loop {
             let mut settled = std::pin::pin!(self.settled.notified());
             // Before it is asked: what settles in between is not missed.
             settled.as_mut().enable();
             let (admission, credentials) =
-                self.with(|known| (known.gate.admit(Instant::now()), known.credentials.clone()));
+                self.with(|known| (known.gate.admit(Instant::now(), server), known.credentials.clone()));
             match admission {
                 Admission::Go(epoch) => {
                     return Ok(Admitted {
                         account: Arc::clone(self),
                         credentials,
                         epoch,
-                        told: None,
+                        server: server.to_owned(),
+                        told: Told::Nothing,
                         guarded: None,
                     });
                 }
                 Admission::Closed { why, wait } => return Err(LoginError::Rejected { why, wait }),
+                Admission::Unclear { wait } => return Err(LoginError::Unclear { wait }),
                 Admission::Wait => settled.await,
             }
         }
@@ -146,6 +148,7 @@ impl Account {
                 }
                 LoginLeave::Refused(refusal) => return Err(LoginError::RejectedEarlier(refusal)),
                 LoginLeave::Spent { wait } => return Err(LoginError::Spent { wait }),
+                LoginLeave::Unclear { wait } => return Err(LoginError::Unclear { wait }),
                 LoginLeave::Busy if Instant::now() + NEXT_QUESTION < deadline => {
                     tokio::time::sleep(NEXT_QUESTION).await;
                 }
@@ -170,14 +173,15 @@ pub(crate) struct Admitted {
     pub(crate) account: Arc<Account>,
     pub(crate) credentials: Credentials,
     pub(crate) epoch: u64,
-    pub(crate) told: Option<Result<(), LoginRejected>>,
+    pub(crate) server: String,
+    pub(crate) told: Told,
     /// What the guard knows it by.
     pub(crate) guarded: Option<(LoginAttempt, String)>,
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.account.with(|known| known.gate.settle(Instant::now(), self.epoch, self.told));
+        self.account.with(|known| known.gate.settle(Instant::now(), self.epoch, &self.server, self.told));
         self.account.settled.notify_waiters();
     }
 }

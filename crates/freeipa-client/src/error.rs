@@ -124,7 +124,7 @@ impl CallError {
                 },
                 LoginError::WrongName | LoginError::NoSuchPath => Class::Configuration,
                 LoginError::Transport(error) => of_transport(error),
-                LoginError::Unavailable(_) => Class::Unavailable,
+                LoginError::Unavailable(_) | LoginError::Unclear { .. } => Class::Unavailable,
             },
             Cause::SessionDenied { .. } => Class::LoginRejected,
             Cause::Status { status } => of_status(*status),

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::account::Admitted;
 use crate::cookie::{Cookie, SetCookie};
 use crate::member::Member;
-use crate::service_login::{LoginError, LoginUnavailable, LoginVerdict, Refused, attempt};
+use crate::service_login::{LoginError, LoginUnavailable, LoginVerdict, Refused, Told, attempt};
 
 /// The pauses after a login that failed for no fault of the credentials.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -107,7 +107,7 @@ impl Member {
     }
 
     async fn log_in(&self) -> Login {
-        let mut admitted = match self.account.admit().await {
+        let mut admitted = match self.account.admit(self.server.name()).await {
             Ok(admitted) => admitted,
             Err(refusal) => return self.session.settle(Err(refusal)),
         };
@@ -125,18 +125,20 @@ impl Member {
 
     async fn log_in_as(&self, mut admitted: Admitted) -> Login {
         let deadline = Instant::now() + self.timeout;
+        // As long as nothing else is known, and if it is cut off.
+        admitted.told = Told::Unclear;
         let answered = attempt(&self.exchange, self.server.name(), &admitted.credentials, deadline).await;
         let guarded = admitted.guarded.take();
         match answered {
             Ok(cookie) => {
-                admitted.told = Some(Ok(()));
+                admitted.told = Told::Accepted;
                 self.account.tell_guard(guarded, LoginVerdict::Accepted).await;
                 self.went(false);
                 tracing::debug!(server = self.server.name(), "logged in to FreeIPA");
                 Ok(Live { cookie, number: 0, epoch: admitted.epoch })
             }
             Err(refused @ (Refused::Rejected(why) | Refused::RejectedByKdc(why))) => {
-                admitted.told = Some(Err(why));
+                admitted.told = Told::Rejected(why);
                 let account = Arc::clone(&admitted.account);
                 drop(admitted);
                 let rejected =
@@ -152,7 +154,18 @@ impl Member {
                 tracing::error!(server = self.server.name(), "{rejected}");
                 Err(rejected)
             }
+            Err(Refused::Unclear(error)) => {
+                self.account.tell_guard(guarded, LoginVerdict::Unclear).await;
+                self.went(true);
+                tracing::warn!(
+                    server = self.server.name(),
+                    %error,
+                    "no login to FreeIPA, and the password may have been refused"
+                );
+                Err(error)
+            }
             Err(Refused::Otherwise(error)) => {
+                admitted.told = Told::Nothing;
                 self.account.tell_guard(guarded, LoginVerdict::Nothing).await;
                 // Without a ticket nobody has asked the server.
                 if !matches!(error, LoginError::Negotiate(_)) {
@@ -178,7 +191,12 @@ impl Session {
                 (state.failures, state.pause) = (0, None);
             }
             // The gate, or the guard, knows when the next attempt is due.
-            Err(LoginError::Rejected { .. } | LoginError::RejectedEarlier(_) | LoginError::Spent { .. }) => {
+            Err(
+                LoginError::Rejected { .. }
+                | LoginError::RejectedEarlier(_)
+                | LoginError::Spent { .. }
+                | LoginError::Unclear { .. },
+            ) => {
                 state.pause = None;
             }
             Err(error) => {

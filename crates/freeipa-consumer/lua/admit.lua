@@ -14,13 +14,15 @@
 --         {1, why, by, how long ago, how long not: in ms} this password was refused
 --         {2} others are under way
 --         {3, how long not, in ms} there were too many
+--         {4, how long not, in ms} of the last nobody knows what came of them
 --         {-1} the key holds something else
 -- Keeps - within the time that an attempt counts, no more than ARGV 5 can have been refused, whoever makes them.
 --       - an attempt that nobody settles counts as one that came to nothing, unless the account was well just before.
+--       - after two of which nobody knows what came of them the next follow so far apart that the bound is not met by them alone.
 --
 -- fields  accepted  when a login was accepted last, unless one was refused since
 --         n:TICKET  under way: until when
---         l:TICKET  its process died: when
+--         l:TICKET  its process died, or nobody knows what came of it: when
 --         r:TICKET  refused: when, until when its password is not tried, the password's fingerprint, why, by whom
 
 local key, ticket, print = KEYS[1], ARGV[1], ARGV[2]
@@ -43,6 +45,7 @@ for at = 1, #known, 2 do
 end
 
 local failed, under_way, first, refusal = 0, 0, nil, nil
+local unclear, last = 0, 0
 -- One that came to nothing counts for a while.
 local function count(name, when)
   if when + window <= now then
@@ -54,6 +57,12 @@ local function count(name, when)
     first = when
   end
   return true
+end
+local function count_unclear(name, when)
+  if count(name, when) then
+    unclear = unclear + 1
+    last = math.max(last, when)
+  end
 end
 for at = 1, #known, 2 do
   local name, value = known[at], known[at + 1]
@@ -68,11 +77,11 @@ for at = 1, #known, 2 do
       redis.call('HDEL', key, name)
       if not is_well and ends + window > now then
         redis.call('HSET', key, 'l:' .. string.sub(name, 3), value)
-        count('l:' .. string.sub(name, 3), ends)
+        count_unclear('l:' .. string.sub(name, 3), ends)
       end
     end
   elseif sort == 'l:' then
-    count(name, tonumber(value) or 0)
+    count_unclear(name, tonumber(value) or 0)
   elseif sort == 'r:' then
     local when, ends, of, why, by = string.match(value, '^(%d+) (%d+) (%S+) (%S+) (%S+)$')
     when, ends = tonumber(when) or 0, tonumber(ends) or 0
@@ -86,6 +95,8 @@ if refusal and ARGV[7] ~= '1' then
   return {1, refusal[3], refusal[4], now - refusal[1], refusal[2] - now}
 elseif failed >= most then
   return {3, first + window - now}
+elseif unclear >= 2 and last + window / 4 > now and ARGV[7] ~= '1' then
+  return {4, math.ceil(last + window / 4 - now)}
 elseif under_way >= (is_well and abreast or 1) or failed + under_way >= most then
   return {2}
 end

@@ -3,7 +3,7 @@
 --
 -- KEYS  1 the hash of the account: see admit.lua
 -- ARGV  1 the ticket of the attempt
---       2 accepted, rejected or nothing
+--       2 accepted, rejected, nothing, or unclear: nobody knows
 --       3 how long an attempt counts, in ms
 --       4 the fingerprint of the password
 --       5 how long this password is not tried again, in ms
@@ -33,6 +33,10 @@ if what == 'accepted' then
     end
   end
   redis.call('HSET', key, 'accepted', string.format('%.0f', now))
+elseif what == 'unclear' then
+  -- Whoever was well may be so no longer.
+  redis.call('HDEL', key, 'accepted')
+  redis.call('HSET', key, 'l:' .. ticket, string.format('%.0f', now))
 elseif what == 'rejected' then
   local ends = string.format('%.0f', now + (tonumber(ARGV[5]) or 0))
   redis.call('HDEL', key, 'accepted')

@@ -7,8 +7,11 @@
 //!   password is tried at once.
 //! - An account that is not known to be well is tried by one at a time, so that N who start with the same wrong password make one
 //!   attempt. While it is well, three at a time.
-//! - Whatever the passwords: no more than [`MOST`] attempts of ten minutes are refused, or under way, or were cut off by the death of
-//!   their process. That is the bound that holds, and it is one less than what locks the account.
+//! - Whatever the passwords: no more than [`MOST`] attempts of ten minutes are refused, or under way, or came to nothing that anybody
+//!   knows: their process died, or the answer was lost, or the server failed. That is the bound that holds, and it is one less than what
+//!   locks the account.
+//! - After two of which nothing is known the next follow evenly, one in two and a half minutes: a server that is back is noticed as soon,
+//!   and with the right password nothing is held against anybody any more.
 //!
 //! It is Valkey's clock that counts. While Valkey is away each process goes by its own rule, which the client has: two attempts.
 
@@ -90,6 +93,7 @@ impl Lockout {
             }
             2 => LoginLeave::Busy,
             3 => LoginLeave::Spent { wait: span(next())? },
+            4 => LoginLeave::Unclear { wait: span(next())? },
             _ => return Ok(Said::NotOurs),
         }))
     }
@@ -104,6 +108,7 @@ impl LoginGuard for Lockout {
                 match &leave {
                     LoginLeave::Refused(_) => telemetry::login_held_back(HeldBack::Refused),
                     LoginLeave::Spent { .. } => telemetry::login_held_back(HeldBack::Spent),
+                    LoginLeave::Unclear { .. } => telemetry::login_held_back(HeldBack::Unclear),
                     _ => {}
                 }
                 leave
@@ -120,6 +125,7 @@ impl LoginGuard for Lockout {
     async fn settle(&self, attempt: &LoginAttempt, ticket: &str, verdict: LoginVerdict) {
         let (word, why, wait) = match verdict {
             LoginVerdict::Accepted => ("accepted", None, Duration::ZERO),
+            LoginVerdict::Unclear => ("unclear", None, Duration::ZERO),
             // The others may try: the directory has not looked at the password.
             LoginVerdict::Rejected { why, wait } if why.may_lock() => ("rejected", Some(why), wait),
             _ => ("nothing", None, Duration::ZERO),

@@ -74,6 +74,8 @@ pub(crate) enum HeldBack {
     Refused,
     /// Too many came to nothing.
     Spent,
+    /// Of the last nobody knows what came of them.
+    Unclear,
     /// Valkey could not be asked, and it was tried.
     Unasked,
 }
@@ -83,6 +85,7 @@ impl HeldBack {
         match self {
             Self::Refused => "refused",
             Self::Spent => "spent",
+            Self::Unclear => "unclear",
             Self::Unasked => "unasked",
         }
     }
@@ -130,7 +133,7 @@ fn begin() {
     }
     gauge!(IN_HAND).set(0.0);
     gauge!(LOGIN_REJECTED).set(0.0);
-    for why in [HeldBack::Refused, HeldBack::Spent, HeldBack::Unasked] {
+    for why in [HeldBack::Refused, HeldBack::Spent, HeldBack::Unclear, HeldBack::Unasked] {
         counter!(LOGINS_HELD_BACK_TOTAL, "why" => why.as_str()).absolute(0);
     }
     counter!(DEAD_LETTERS_PURGED_TOTAL).absolute(0);

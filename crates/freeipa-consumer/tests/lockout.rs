@@ -84,10 +84,11 @@ async fn a_refused_password_is_tried_by_nobody_and_another_one_at_once() {
 async fn those_who_die_in_the_middle_count_while_the_account_is_not_known_to_be_well() {
     let account = Account::new().await;
     for number in 0..MOST {
-        assert_eq!(account.may(&format!("dies{number}"), "0001").await, 0);
+        // Who insists does not wait for what is unclear, and is held by the bound.
+        assert_eq!(account.admit(&format!("dies{number}"), "0001", true).await.0, 0);
         sleep(LEASE + Duration::from_millis(20)).await;
     }
-    assert_eq!(account.may("next", "0002").await, 3, "whatever the password");
+    assert_eq!(account.admit("next", "0002", true).await.0, 3, "whatever the password");
     sleep(WINDOW).await;
     assert_eq!(account.may("next", "0001").await, 0);
     account.settle("next", "0001", "accepted").await;
@@ -112,6 +113,39 @@ async fn an_account_that_was_well_is_tried_by_three_and_no_more() {
     assert_eq!(account.may("e", "0002").await, 0, "there is room for the right one");
     account.settle("e", "0002", "nothing").await;
     assert_eq!(account.may("f", "0003").await, 0, "an outage does not count");
+}
+
+#[tokio::test]
+async fn what_is_unclear_counts_and_the_next_follow_evenly() {
+    let account = Account::new().await;
+    account.settle("before", "0001", "accepted").await;
+    for ticket in ["a", "b"] {
+        assert_eq!(account.may(ticket, "0001").await, 0);
+    }
+    for ticket in ["a", "b"] {
+        account.settle(ticket, "0001", "unclear").await;
+    }
+    let (said, rest) = account.admit("c", "0001", false).await;
+    let wait = rest[0].clone().as_int().unwrap();
+    assert!(said == 4 && wait > 0 && wait <= i64::try_from(ms(WINDOW)).unwrap() / 4, "{said} {wait}");
+    let (begun, mut tried) = (Instant::now(), 2);
+    while begun.elapsed() < WINDOW.mul_f64(0.9) {
+        let ticket = format!("t{tried}");
+        let said = account.may(&ticket, "0001").await;
+        assert!(said == 0 || said == if tried < MOST { 4 } else { 3 }, "{said} after {tried}");
+        if said == 0 {
+            account.settle(&ticket, "0001", "unclear").await;
+            tried += 1;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(tried, MOST);
+    sleep(WINDOW / 4).await;
+    assert_eq!(account.may("right", "0001").await, 0);
+    account.settle("right", "0001", "accepted").await;
+    for ticket in ["x", "y", "z"] {
+        assert_eq!(account.may(ticket, "0001").await, 0, "nothing is held against anybody");
+    }
 }
 
 /// A key of another program is left as it is.
@@ -149,7 +183,8 @@ async fn whatever_happens_a_sixth_attempt_does_not_come_to_nothing() {
             }
         } else if let Some(ticket) = under_way.keys().next().cloned() {
             let (print, _) = under_way.remove(&ticket).unwrap();
-            account.settle(&ticket, &print, "rejected").await;
+            let what = if random.random_bool(0.5) { "rejected" } else { "unclear" };
+            account.settle(&ticket, &print, what).await;
         }
     }
     assert!(tried > MOST, "seed {seed}: {tried} attempts");

@@ -18,6 +18,8 @@ pub(crate) enum Refused {
     Rejected(LoginRejected),
     /// By the KDC, before the server was asked.
     RejectedByKdc(LoginRejected),
+    /// Nobody knows: the password was sent, and no answer says what came of it.
+    Unclear(LoginError),
     Otherwise(LoginError),
 }
 
@@ -37,9 +39,19 @@ pub(crate) async fn attempt(
             with_token(&token.map_err(|error| no_token(name, error))?)
         }
     };
+    let with_ticket = matches!(credentials, Credentials::Negotiate(_));
     let sent = exchange.send(request, deadline).await;
-    let answer = sent.map_err(|error| Refused::Otherwise(LoginError::Transport(error)))?;
-    judge(answer, matches!(credentials, Credentials::Negotiate(_)))
+    let answer = sent.map_err(|error| {
+        let may_be_sent = error.may_be_sent();
+        let error = LoginError::Transport(error);
+        if may_be_sent { unclear(error, with_ticket) } else { Refused::Otherwise(error) }
+    })?;
+    judge(answer, with_ticket)
+}
+
+/// No ticket is a wrong password: the KDC has judged before.
+fn unclear(error: LoginError, with_ticket: bool) -> Refused {
+    if with_ticket { Refused::Otherwise(error) } else { Refused::Unclear(error) }
 }
 
 fn no_token(name: &str, error: NegotiateError) -> Refused {
@@ -81,7 +93,7 @@ fn judge(answer: Answer, with_ticket: bool) -> Result<Cookie, Refused> {
     }
     // A reason without its text says too little: `invalid-password` may be an outage.
     let body = match (answer.status, answer.body) {
-        (401, Err(error)) => return Err(Refused::Otherwise(LoginError::Transport(error))),
+        (401, Err(error)) => return Err(unclear(LoginError::Transport(error), with_ticket)),
         (_, body) => body.unwrap_or_default(),
     };
     let error =
@@ -91,6 +103,10 @@ fn judge(answer: Answer, with_ticket: bool) -> Result<Cookie, Refused> {
                 Some(SetCookie::Emptied) | None => LoginError::Unavailable(LoginUnavailable::NoSession),
             },
             LoginOutcome::Rejected(why) => return Err(Refused::Rejected(why)),
+            // The server may have failed after it had looked at the password.
+            LoginOutcome::Unavailable(why @ LoginUnavailable::Status { .. }) => {
+                return Err(unclear(LoginError::Unavailable(why), with_ticket));
+            }
             LoginOutcome::Unavailable(why) => LoginError::Unavailable(why),
             LoginOutcome::WrongName => LoginError::WrongName,
             LoginOutcome::NoSuchPath => LoginError::NoSuchPath,

@@ -57,6 +57,11 @@ pub enum LoginLeave {
         /// How long nobody may try.
         wait: Duration,
     },
+    /// No: of the last attempts nobody knows whether the password was refused, and so they are made with pauses.
+    Unclear {
+        /// How long nobody may try.
+        wait: Duration,
+    },
 }
 
 /// A refusal that somebody else met, with the same login and password.
@@ -88,6 +93,8 @@ pub enum LoginVerdict {
         /// How long this process does not try again.
         wait: Duration,
     },
+    /// The password was sent, and whether it was refused is not known: the answer was lost, or the server failed.
+    Unclear,
 }
 
 impl LoginAttempt {

@@ -7,6 +7,6 @@ mod outcome;
 
 pub(crate) use self::attempt::{Refused, attempt};
 pub use self::gate::ServiceLogin;
-pub(crate) use self::gate::{Admission, Gate};
+pub(crate) use self::gate::{Admission, Gate, Told};
 pub use self::guard::{EarlierRefusal, LoginAttempt, LoginGuard, LoginLeave, LoginVerdict};
 pub use self::outcome::{LoginError, LoginOutcome, LoginRejected, LoginUnavailable, login_outcome};

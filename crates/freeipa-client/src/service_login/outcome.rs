@@ -153,6 +153,16 @@ pub enum LoginError {
         /// How long nobody tries.
         wait: Duration,
     },
+    /// The password was sent so often without an answer that says whether it was refused, that one more may lock the account. Nothing
+    /// was tried.
+    #[error(
+        "no answer has said whether the last logins of the service account were refused: a broken connection, or a server that fails; so that they lock nothing, the next attempt is in {} at the earliest",
+        Spell(*wait)
+    )]
+    Unclear {
+        /// How long nobody tries.
+        wait: Duration,
+    },
     /// The server cannot log anybody in at the moment.
     #[error("no login at the moment: {0}")]
     Unavailable(LoginUnavailable),
@@ -162,7 +172,7 @@ pub enum LoginError {
     /// There is nothing of FreeIPA at this name.
     #[error("the server knows no FreeIPA, or sends elsewhere: check its name")]
     NoSuchPath,
-    /// The login did not get there, or its answer did not get here. It is not counted as a rejection: most of these are outages.
+    /// The login did not get there, or its answer did not get here. In the second case it may have been a rejection.
     #[error("no login: {0}")]
     Transport(#[source] TransportError),
     /// There is no ticket to log in with.

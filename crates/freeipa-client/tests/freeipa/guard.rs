@@ -8,7 +8,7 @@ use freeipa_client::{
     Cause, Class, Client, Credentials, EarlierRefusal, LoginAttempt, LoginError, LoginGuard, LoginLeave,
     LoginRejected, LoginUnavailable, LoginVerdict, ServiceLogin,
 };
-use freeipa_double::{FreeIpaAction, FreeIpaDouble, Rights};
+use freeipa_double::{Fault, FaultRule, FreeIpaAction, FreeIpaDouble, Rights};
 
 use crate::support::{PASSWORD, SERVICE, double, settings};
 
@@ -92,6 +92,11 @@ async fn the_guard_hears_what_came_of_each_attempt() {
     assert_eq!(told(), [(ticket(), LoginVerdict::Nothing)]);
     client(&ipa, &guard, PASSWORD).server("x").ping().await.unwrap();
     assert_eq!(told(), [(ticket(), LoginVerdict::Accepted)]);
+    for fault in [Fault::Commit500, Fault::CommitThenDrop, Fault::CommitThenHalf] {
+        ipa.faults().arm(FaultRule::new("login", fault.clone()));
+        client(&ipa, &guard, "wrong too").server("x").ping().await.unwrap_err();
+        assert_eq!(told(), [(ticket(), LoginVerdict::Unclear)], "{fault:?}");
+    }
     client(&ipa, &guard, "wrong").server("x").ping().await.unwrap_err();
     let [(_, LoginVerdict::Rejected { why, wait })] = told()[..] else { panic!("it was rejected") };
     assert_eq!(why, LoginRejected::WrongPassword);
@@ -121,5 +126,10 @@ async fn who_has_to_wait_waits_no_longer_than_a_call_may_take() {
     let error = client(&ipa, &guard, PASSWORD).server("x").ping().await.unwrap_err();
     assert_eq!(error.class(), Class::LoginRejected, "{error}");
     assert!(error.to_string().contains("5 min"), "{error}");
+
+    *guard.answer.lock().unwrap() = Some(LoginLeave::Unclear { wait: Duration::from_mins(2) });
+    let error = client(&ipa, &guard, PASSWORD).server("x").ping().await.unwrap_err();
+    assert_eq!(error.class(), Class::Unavailable, "{error}");
+    assert!(error.to_string().contains("2 min"), "{error}");
     assert_eq!(ipa.stats().logins, 1);
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use freeipa_client::{Cause, Class, Client, Credentials, LoginError, LoginRejected, ServiceLogin};
-use freeipa_double::{FreeIpaAction, FreeIpaDouble, Rights, Version};
+use freeipa_double::{Fault, FaultRule, FreeIpaAction, FreeIpaDouble, Rights, Version};
 
 use crate::support::{PASSWORD, SERVICE, client, config, double, settings};
 
@@ -81,6 +81,41 @@ async fn outages_are_no_rejections_and_pass() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_wrong_password_whose_answers_are_lost_locks_nothing() {
+    for fault in [Fault::Commit500, Fault::CommitThenDrop, Fault::CommitThenHalf, Fault::CommitThenHang] {
+        let ipa = double(Rights::registrar()).await;
+        ipa.apply(FreeIpaAction::SetPassword { login: SERVICE.to_owned(), password: "other".to_owned() })
+            .unwrap();
+        ipa.faults().arm(FaultRule::new("login", fault.clone()).always());
+        let client = Client::new(
+            &settings(&ipa).connect_timeout(Duration::from_millis(400)).timeout(Duration::from_millis(600)),
+        )
+        .unwrap();
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(4) {
+            let error = client.server("x").ping().await.unwrap_err();
+            assert_eq!(error.class(), Class::Unavailable, "{error}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(ipa.stats().logins <= 2, "{fault:?}: {} logins", ipa.stats().logins);
+        let error = client.server("x").ping().await.unwrap_err();
+        assert!(matches!(error.cause(), Cause::Login(LoginError::Unclear { .. })), "{error}");
+        assert!(!ipa.directory().user(SERVICE).unwrap().locked);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_once_holds_nobody_up() {
+    let ipa = double(Rights::registrar()).await;
+    ipa.faults().arm(FaultRule::new("login", Fault::CommitThenDrop));
+    let client = client(&ipa);
+    client.server("x").ping().await.unwrap_err();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    client.server("x").ping().await.unwrap();
+    assert_eq!(client.service_login(), ServiceLogin::Accepted);
 }
 
 #[tokio::test]

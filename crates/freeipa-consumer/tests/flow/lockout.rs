@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use freeipa_consumer::Consumer;
-use freeipa_double::FreeIpaAction;
+use freeipa_double::{Fault, FaultRule, FreeIpaAction};
 use tokio::time::timeout;
 
 use crate::people::somebody;
@@ -111,6 +111,24 @@ async fn many_wrong_passwords_do_not_lock_it_either() {
     }
     assert_eq!(scene.ipa.stats().logins, BOUND);
     assert!(!scene.ipa.directory().user(SERVICE).unwrap().locked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_are_lost_do_not_lock_it_however_many_ask() {
+    for fault in [Fault::Commit500, Fault::CommitThenDrop, Fault::CommitThenHalf] {
+        let scene = Scene::set(&with_password("wrong")).await;
+        scene.ipa.faults().arm(FaultRule::new("login", fault.clone()).always());
+        for _ in 0..8 {
+            let (code, told) = check(&scene).await;
+            assert_eq!(code, Some(1), "{told}");
+        }
+        for _ in 0..8 {
+            Consumer::check_login_anew(&scene.settings()).await.unwrap();
+        }
+        let logins = scene.ipa.stats().logins;
+        assert!(logins <= BOUND, "{fault:?}: {logins} logins");
+        assert!(!scene.ipa.directory().user(SERVICE).unwrap().locked, "{fault:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
