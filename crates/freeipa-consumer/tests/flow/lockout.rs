@@ -23,22 +23,29 @@ fn with_password(password: &str) -> String {
 /// What a consumer says that may not log in.
 const REFUSED: &str = "the service account was rejected";
 
-/// Starts a consumer as a supervisor does, and gives it back when it has said that it may not log in.
-fn start(file: &std::path::Path) -> Child {
-    let mut child = program(file).stdout(Stdio::null()).spawn().unwrap();
-    let mut log = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.contains(REFUSED) {
-        line.clear();
-        assert!(log.read_line(&mut line).unwrap() > 0, "it ended");
+/// A consumer that runs, and is killed when nobody needs it any more.
+struct Started(Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
-    std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-    child
 }
 
-fn kill(mut child: Child) {
-    child.kill().unwrap();
-    child.wait().unwrap();
+/// Starts a consumer as a supervisor does, and gives it back when it has said that it may not log in.
+fn start(file: &std::path::Path) -> Started {
+    let mut child = Started(program(file).stdout(Stdio::null()).spawn().unwrap());
+    let log = BufReader::new(child.0.stderr.take().unwrap());
+    let (said, refused) = std::sync::mpsc::channel();
+    // To the end: nobody must wait for somebody to read the rest.
+    std::thread::spawn(move || {
+        for line in log.lines().map_while(Result::ok).filter(|line| line.contains(REFUSED)) {
+            let _ = said.send(line);
+        }
+    });
+    refused.recv_timeout(Duration::from_mins(1)).expect("it says that it may not log in");
+    child
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,7 +57,7 @@ async fn restarts_and_instances_and_checks_do_not_add_up_to_a_lock() {
     for _ in 0..10 {
         let path = path();
         let child = tokio::task::spawn_blocking(move || start(&path)).await.unwrap();
-        kill(child);
+        drop(child);
     }
     let mut all = tokio::task::JoinSet::new();
     for _ in 0..5 {
@@ -66,9 +73,9 @@ async fn restarts_and_instances_and_checks_do_not_add_up_to_a_lock() {
             None
         });
     }
-    let running: Vec<Child> = all.join_all().await.into_iter().flatten().collect();
+    let running: Vec<Started> = all.join_all().await.into_iter().flatten().collect();
     assert_eq!(running.len(), 5);
-    running.into_iter().for_each(kill);
+    drop(running);
 
     let logins = scene.ipa.stats().logins;
     assert_eq!(logins, 1, "the first has told all others");
@@ -93,7 +100,7 @@ async fn all_at_once_and_nobody_knows_anything_yet() {
             None
         });
     }
-    all.join_all().await.into_iter().flatten().for_each(kill);
+    drop(all.join_all().await);
     let logins = scene.ipa.stats().logins;
     assert_eq!(logins, 1, "one tries, the others wait for what comes of it");
 }
