@@ -40,6 +40,7 @@ mod many;
 mod parking;
 mod people;
 mod program;
+mod rights;
 mod scene;
 mod secrets;
 mod staging;
