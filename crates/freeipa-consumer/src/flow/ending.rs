@@ -35,9 +35,12 @@ impl Ending {
             Finish::Ack => Outcome::Ack,
             Finish::DeadLetter(failure) => {
                 let (reason, text) = self.obituary(failure, refusal);
-                let which =
-                    id.map(|id| format!("registration {id}, {}: ", id.reference())).unwrap_or_default();
-                Outcome::dead_letter_as(reason, which + &text)
+                // The reference first: lists show the beginning.
+                let text = match id {
+                    Some(id) => format!("{}: {text} (registration {id})", id.reference()),
+                    None => text,
+                };
+                Outcome::dead_letter_as(reason, text)
             }
             // This process takes nothing more, and others may at once.
             Finish::HandBack => Outcome::snooze(Duration::ZERO),

@@ -45,6 +45,7 @@ mod many;
 mod parking;
 mod people;
 mod program;
+mod rights;
 mod scene;
 mod secrets;
 mod staging;
