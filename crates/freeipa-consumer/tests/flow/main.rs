@@ -43,5 +43,6 @@ mod program;
 mod scene;
 mod secrets;
 mod staging;
+mod strangers;
 mod telling;
 mod upkeep;
