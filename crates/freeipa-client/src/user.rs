@@ -78,6 +78,16 @@ impl User {
         self.entry.flag("has_password")
     }
 
+    /// Whether the password is one that its owner has chosen: one that somebody else has set has expired in the moment that it was
+    /// set. `None` if that cannot be told: there is no password, or its times are not to be seen.
+    pub fn has_own_password(&self) -> Option<bool> {
+        // In this form they are in the order of time.
+        let time = |name| self.entry.text(name).filter(|time| time.len() == 15 && time.ends_with('Z'));
+        let changed = time("krblastpwdchange").filter(|_| self.has_password() != Some(false))?;
+        // Without a time it never expires, which nobody but the owner gets by a policy.
+        Some(self.entry.get("krbpasswordexpiration").is_none() || time("krbpasswordexpiration")? > changed)
+    }
+
     /// The number of the account.
     pub fn uid_number(&self) -> Option<i64> {
         self.entry.integer("uidnumber").filter(|number| *number >= 0)
@@ -271,6 +281,28 @@ mod tests {
         );
         for hidden in ["anna", "Anna", "x.org", "hunter2"] {
             assert!(!shown.contains(hidden), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_its_owners_if_it_has_not_expired_in_the_moment_that_it_was_set() {
+        let (set, later) = ("20261121205259Z", "20270219205259Z");
+        for (entry, expected) in [
+            (
+                json!({"krblastpwdchange": [set], "krbpasswordexpiration": [{"__datetime__": set}]}),
+                Some(false),
+            ),
+            (
+                json!({"krblastpwdchange": [{"__datetime__": set}], "krbpasswordexpiration": [later]}),
+                Some(true),
+            ),
+            (json!({"krblastpwdchange": [set]}), Some(true)),
+            (json!({"krblastpwdchange": [set], "has_password": false}), None),
+            (json!({"krblastpwdchange": [set], "krbpasswordexpiration": ["never"]}), None),
+            (json!({"krbpasswordexpiration": [later]}), None),
+            (json!({}), None),
+        ] {
+            assert_eq!(User::new(Entry::of(&entry).unwrap()).has_own_password(), expected, "{entry}");
         }
     }
 

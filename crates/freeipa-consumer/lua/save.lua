@@ -7,6 +7,7 @@
 --       3 how long it is remembered from now, in ms
 --       then two per field: its name, and its value ('' removes it)
 -- Returns the new revision; -1: somebody else has written meanwhile; -2: the key holds something else.
+--         A key that is gone was written by nobody: the store has lost it, and the writer has all of it.
 --         Nothing was done in the last two cases.
 -- Keeps - of two runs that have read the same revision, one writes.
 --       - a write whose answer was lost may be repeated: it is known by who wrote it, and done once.
@@ -25,7 +26,7 @@ local known = redis.call('HMGET', key, 'revision', 'by')
 local revision = tonumber(known[1] or '0') or 0
 if revision == read + 1 and known[2] == by then
   return revision
-elseif revision ~= read then
+elseif revision ~= read and kind ~= 'none' then
   return -1
 end
 local clock = redis.call('TIME')
@@ -37,7 +38,7 @@ for at = 4, #ARGV, 2 do
     redis.call('HSET', key, ARGV[at], ARGV[at + 1])
   end
 end
-revision = revision + 1
+revision = read + 1
 redis.call('HSET', key, 'revision', string.format('%.0f', revision), 'by', by, 'updated', now)
 redis.call('PEXPIRE', key, string.format('%.0f', lifetime))
 return revision

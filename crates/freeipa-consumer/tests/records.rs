@@ -87,6 +87,31 @@ async fn of_two_who_read_the_same_one_writes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_store_has_lost_is_written_anew_by_who_has_it() {
+    let (records, id) = (records().await, id());
+    let (one, other) = (Token::new(), Token::new());
+    let mut record = RegistrationRecord::default();
+    for step in [Step::Creating, Step::Created] {
+        record.step = step;
+        record.login = Some("ada".to_owned());
+        records.save(id, &mut record, &one).await.unwrap();
+    }
+    let mut slower = record.clone();
+    cli(&["DEL", &records.key(id)]).await;
+    record.step = Step::Grouped;
+    records.save(id, &mut record, &one).await.unwrap();
+    let kept = records.load(id).await.unwrap().unwrap();
+    assert_eq!((kept.step, kept.login.as_deref()), (Step::Grouped, Some("ada")));
+    // Still one writes, of two who have read the same; and none who has read nothing.
+    for late in [&mut slower, &mut at(Step::Creating)] {
+        let error = records.save(id, late, &other).await.unwrap_err();
+        assert!(matches!(error, StateError::Overtaken { .. }), "{error}");
+    }
+    record.step = Step::Done;
+    records.save(id, &mut record, &one).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_write_whose_answer_was_lost_is_repeated_and_done_once() {
     let proxy = FaultProxy::start(&TestServer::shared().await.address()).await.unwrap();
     let records =

@@ -95,6 +95,30 @@ impl Pinned {
         .await
     }
 
+    /// The same for a user with this value of `userclass`. `None`: the user who has the login by now, and whose password was reset, is
+    /// not of that class; the password is known to nobody. Look before whose the login is: this only tells what came in between.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn user_reset_password_of(
+        &self,
+        login: &Login,
+        class: &str,
+    ) -> Result<Option<SecretString>, CallError> {
+        let command = Command::write("user_mod").argument(login).option("random", true);
+        self.ask(&command, |reply| {
+            let entry = reply.entry()?;
+            if !entry.has("userclass", class) {
+                return Ok(None);
+            }
+            let password = entry.text("randompassword").filter(|password| !password.is_empty());
+            password
+                .map(|password| Some(SecretString::from(password)))
+                .ok_or(BadReply::new("it holds no password"))
+        })
+        .await
+    }
+
     /// Disables a user. `false`: it was so before. It may be repeated.
     ///
     /// # Errors

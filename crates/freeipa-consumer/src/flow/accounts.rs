@@ -60,24 +60,25 @@ impl Accounts<'_> {
         // Ours keep a stricter rule, and the directory's own keep its.
         let Ok(login) = login.as_str().parse() else { return Ok(Event::Misunderstood) };
         match action {
-            Action::Activate { .. } => self.server.stageuser_activate(&login).await.map(|_| Event::Activated),
+            Action::Activate { .. } => self.activate(&login).await,
             Action::Create { place: Place::Staged, .. } => {
                 self.server.stageuser_add(&self.new_user(login)).await.map(|_| Event::Created)
             }
             Action::Create { .. } => {
                 self.server.user_add(&self.new_user(login)).await.map(|_| Event::Created)
             }
-            Action::Disable { .. } => self.server.user_disable(&login).await.map(|_| Event::Disabled),
+            Action::Disable { .. } => {
+                if self.ours(&login).await?.is_none() {
+                    return Ok(Event::NotOurs);
+                }
+                self.server.user_disable(&login).await.map(|_| Event::Disabled)
+            }
             Action::Join { .. } => self.join(&login).await,
             Action::Probe { .. } => {
                 let user = found(self.server.user_show(&login).await)?;
                 Ok(if user.is_some() { Event::Taken } else { Event::Free })
             }
-            Action::SetPassword { .. } => {
-                let password = self.server.user_reset_password(&login).await?;
-                self.password = Some(Secret::from(password.expose_secret()));
-                Ok(Event::PasswordSet)
-            }
+            Action::SetPassword { .. } => self.set_password(&login).await,
             Action::Unstage { .. } => self.unstage(&login).await,
             _ => self.look_up(&login).await,
         }
@@ -197,10 +198,70 @@ impl Accounts<'_> {
         Ok(Event::Owned(owner))
     }
 
+    /// The active user of that login, if it is ours. Whoever writes to one asks just before: a login is no identity, and an
+    /// administrator may have given it to somebody else.
+    async fn ours(&self, login: &freeipa_client::Login) -> Result<Option<User>, CallError> {
+        let user = found(self.server.user_show(login).await)?;
+        Ok(user.filter(|user| !user.is_preserved() && self.is_ours(user, Place::Active)))
+    }
+
+    async fn seen_or_ours(
+        &self,
+        seen: Option<User>,
+        login: &freeipa_client::Login,
+    ) -> Result<Option<User>, CallError> {
+        if seen.is_some() { Ok(seen) } else { self.ours(login).await }
+    }
+
+    fn is_ours(&self, user: &User, place: Place) -> bool {
+        matches!(self.whose(user, place), Owner::Ours(_))
+    }
+
+    /// Activates the stage user, if it is ours.
+    async fn activate(&self, login: &freeipa_client::Login) -> Result<Event, CallError> {
+        match found(self.server.stageuser_show(login).await)? {
+            None => return Ok(Event::Gone),
+            Some(staged) if !self.is_ours(&staged, Place::Staged) => return Ok(Event::NotOurs),
+            Some(_) => {}
+        }
+        let user = self.server.stageuser_activate(login).await?;
+        if self.is_ours(&user, Place::Active) {
+            return Ok(Event::Activated);
+        }
+        self.has_hit_another("activated");
+        Ok(Event::NotOurs)
+    }
+
+    /// Makes a password, if the account is ours, and its owner has not chosen one.
+    async fn set_password(&mut self, login: &freeipa_client::Login) -> Result<Event, CallError> {
+        match self.ours(login).await? {
+            None => return Ok(Event::NotOurs),
+            Some(user) if user.has_own_password() == Some(true) => {
+                self.password = None;
+                return Ok(Event::PasswordKept);
+            }
+            Some(_) => {}
+        }
+        let marker = self.registration.id.marker();
+        self.password = None;
+        let Some(password) = self.server.user_reset_password_of(login, &marker).await? else {
+            self.has_hit_another("given another password");
+            return Ok(Event::NotOurs);
+        };
+        self.password = Some(Secret::from(password.expose_secret()));
+        Ok(Event::PasswordSet)
+    }
+
+    /// Somebody else got the login between the look and the write.
+    fn has_hit_another(&self, what: &str) {
+        let id = self.registration.id;
+        tracing::error!(registration = %id, "an account that somebody else has made in that moment was {what}; see the directory's log for which");
+    }
+
     /// Deletes the stage user, if it is ours.
     async fn unstage(&self, login: &freeipa_client::Login) -> Result<Event, CallError> {
         let staged = found(self.server.stageuser_show(login).await)?;
-        if staged.is_some_and(|user| matches!(self.whose(&user, Place::Staged), Owner::Ours(_))) {
+        if staged.is_some_and(|user| self.is_ours(&user, Place::Staged)) {
             found(self.server.stageuser_del(login).await)?;
         }
         Ok(Event::Unstaged)
@@ -209,12 +270,14 @@ impl Accounts<'_> {
     /// Puts the user into all groups that it is not in, and looks whether it is in all.
     async fn join(&mut self, login: &freeipa_client::Login) -> Result<Event, CallError> {
         self.unjoined.clear();
-        let user = self.server.user_show(login).await?;
-        let missing: Vec<&String> = self.groups.iter().filter(|group| !user.is_member_of(group)).collect();
-        if missing.is_empty() {
-            return Ok(Event::Joined);
-        }
-        for group in missing {
+        let mut seen = None;
+        for group in &self.groups {
+            // Before each: what was seen before the last one is as old as that one took.
+            let Some(user) = self.seen_or_ours(seen.take(), login).await? else { return Ok(Event::NotOurs) };
+            if user.is_member_of(group) {
+                seen = Some(user);
+                continue;
+            }
             let why = match self.server.group_add_member(group, login).await {
                 Ok(Membership::Added | Membership::AlreadyMember) => continue,
                 // Just made, and not there: this is not the server that made it, or it was removed.
@@ -227,7 +290,7 @@ impl Accounts<'_> {
             };
             self.unjoined.push(format!("{group} ({why})"));
         }
-        let user = self.server.user_show(login).await?;
+        let Some(user) = self.seen_or_ours(seen, login).await? else { return Ok(Event::NotOurs) };
         let is_in_all = self.groups.iter().all(|group| user.is_member_of(group));
         Ok(if is_in_all { Event::Joined } else { Event::NotJoined })
     }

@@ -1,5 +1,6 @@
 //! The machine: from what happened to what is done next.
 
+mod telling;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -54,6 +55,12 @@ pub struct Machine {
     failing: Option<Failure>,
     /// How often the creation and the password of this login were tried in this run.
     tries: u32,
+    /// How often an entry was not ours any more in this run.
+    strayed: u32,
+    /// Whether an entry may have been made under this name: somebody may have given it another one since.
+    may_be_there: bool,
+    /// What is done if no entry with our marker is found.
+    otherwise: Otherwise,
 }
 
 /// What to do next.
@@ -92,6 +99,17 @@ enum Look {
     AfterActivation,
     /// It was not activated, for somebody else has the login.
     AfterClash,
+}
+
+/// What is done if no entry with our marker is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Otherwise {
+    /// The name whose turn it is, unless there was an account.
+    Begin,
+    /// The same name once more.
+    Repeat,
+    /// The next name.
+    Next,
 }
 
 // === impl Plan ===
@@ -156,7 +174,18 @@ impl Machine {
     fn new(plan: Plan, record: Option<RegistrationRecord>) -> Self {
         let mut record = record.unwrap_or_default();
         record.runs = record.runs.saturating_add(1);
-        Self { plan, record, at: 0, asked: Action::Find, look: Look::AfterExists, failing: None, tries: 0 }
+        Self {
+            plan,
+            record,
+            at: 0,
+            asked: Action::Find,
+            look: Look::AfterExists,
+            failing: None,
+            tries: 0,
+            strayed: 0,
+            may_be_there: false,
+            otherwise: Otherwise::Begin,
+        }
     }
 
     /// What is to be remembered.
@@ -197,6 +226,14 @@ impl Machine {
             },
             (_, Event::Busy) => self.again(),
             (_, Event::Misunderstood) => self.fail(Failure::Misunderstood),
+            // Whoever has the login is left alone: ours may have another by now.
+            (
+                Action::Activate { .. }
+                | Action::Disable { .. }
+                | Action::Join { .. }
+                | Action::SetPassword { .. },
+                Event::NotOurs,
+            ) => self.strayed(),
             (Action::Create { .. } | Action::Probe { .. }, Event::HasAccount) => {
                 self.fail(Failure::HasAccount)
             }
@@ -216,8 +253,7 @@ impl Machine {
                 self.found(login, place)
             }
             // It was there: another replica may not have it yet, and a second one must not be made.
-            (Action::Find, Event::NotFound) if self.record.step >= Step::Created => self.again(),
-            (Action::Find, Event::NotFound) => self.try_login(),
+            (Action::Find, Event::NotFound) => self.not_found(),
 
             (Action::Probe { login }, Event::Free) if self.look == Look::BeforeStaging => {
                 self.next(false, Action::Create { login, place: Place::Staged })
@@ -225,13 +261,19 @@ impl Machine {
             (Action::Probe { login }, Event::Free) => self.staged(login),
             (Action::Probe { login }, Event::Taken) => self.look_up(login, self.look),
 
-            (Action::Create { login, place: Place::Staged }, Event::Created) => self.probe(login),
+            (Action::Create { login, place: Place::Staged }, Event::Created) => {
+                self.may_be_there = true;
+                self.probe(login)
+            }
             (Action::Create { login, .. }, Event::Created) => self.account(login),
             (Action::Create { login, .. }, Event::Exists) => self.look_up(login, Look::AfterExists),
-            (Action::Create { login, .. }, Event::Unknown) => self.look_up(login, Look::AfterUnknown),
+            (Action::Create { login, .. }, Event::Unknown) => {
+                self.may_be_there = true;
+                self.look_up(login, Look::AfterUnknown)
+            }
 
             (Action::LookUp { login }, Event::Owned(owner)) => self.owned(login, owner),
-            (Action::Unstage { .. }, Event::Unstaged) => self.try_next(),
+            (Action::Unstage { .. }, Event::Unstaged) => self.give_up_name(),
 
             (Action::Activate { login }, Event::Activated) => self.account(login),
             (Action::Activate { login }, Event::Exists) => self.look_up(login, Look::AfterClash),
@@ -256,6 +298,7 @@ impl Machine {
             (Action::Join { .. }, Event::Unknown) => self.again(),
             (Action::Disable { .. }, Event::Disabled) => self.fail(Failure::PartialGroups),
 
+            (Action::SetPassword { login }, Event::PasswordKept) => self.tell(Tell::Created { login }),
             (Action::SetPassword { login }, Event::PasswordSet) => {
                 self.record.step = Step::Credentialed;
                 self.tell(Tell::Created { login })
@@ -286,6 +329,7 @@ impl Machine {
             return self.fail(Failure::LoginTaken);
         };
         self.tries = 1;
+        self.may_be_there = false;
         self.record.step = Step::Creating;
         self.record.login = Some(login.as_str().to_owned());
         if self.plan.flow == Flow::Direct {
@@ -299,6 +343,37 @@ impl Machine {
     fn try_next(&mut self) -> Next {
         self.at += 1;
         self.try_login()
+    }
+
+    /// Somebody else has the name, and an entry of ours none, unless it has another one by now.
+    fn give_up_name(&mut self) -> Next {
+        if self.may_be_there { self.find(Otherwise::Next) } else { self.try_next() }
+    }
+
+    fn find(&mut self, otherwise: Otherwise) -> Next {
+        self.otherwise = otherwise;
+        self.next(false, Action::Find)
+    }
+
+    /// Nothing has our marker.
+    fn not_found(&mut self) -> Next {
+        let login = self.plan.logins.get(self.at).cloned();
+        match (self.otherwise, login) {
+            (Otherwise::Next, _) => self.try_next(),
+            (Otherwise::Repeat, Some(login)) => {
+                let place = if self.plan.flow == Flow::Direct { Place::Active } else { Place::Staged };
+                self.next(false, Action::Create { login, place })
+            }
+            // It was there: another replica may not have it yet, and a second one must not be made.
+            _ if self.record.step >= Step::Created => self.again(),
+            _ => self.try_login(),
+        }
+    }
+
+    /// Somebody else has the login of our entry, or nobody has.
+    fn strayed(&mut self) -> Next {
+        self.strayed += 1;
+        if self.strayed > TRIES { self.again() } else { self.find(Otherwise::Begin) }
     }
 
     fn look_up(&mut self, login: Login, look: Look) -> Next {
@@ -334,11 +409,10 @@ impl Machine {
                 self.next(false, Action::Unstage { login })
             }
             // What exists and is nobody's is a group, or another name of somebody.
-            (Owner::Stranger, _) | (Owner::Nobody, Look::AfterExists) => self.try_next(),
+            (Owner::Stranger, _) | (Owner::Nobody, Look::AfterExists) => self.give_up_name(),
             (Owner::Nobody, Look::AfterUnknown) if self.tries < TRIES => {
                 self.tries += 1;
-                let place = if self.plan.flow == Flow::Direct { Place::Active } else { Place::Staged };
-                self.next(false, Action::Create { login, place })
+                self.find(Otherwise::Repeat)
             }
             (Owner::Nobody, _) => self.again(),
         }
@@ -382,93 +456,6 @@ impl Machine {
             self.next(true, Action::SetPassword { login })
         } else {
             self.tell(Tell::Created { login })
-        }
-    }
-
-    /// Tells the applicant, unless that was told already.
-    fn tell(&mut self, tell: Tell) -> Next {
-        if self.record.told.as_deref() == Some(&*tell.code()) {
-            return self.conclude(&tell);
-        }
-        self.next(true, Action::Tell(tell))
-    }
-
-    /// The applicant knows, or cannot know.
-    fn conclude(&mut self, tell: &Tell) -> Next {
-        let (step, finish) = match tell {
-            Tell::Created { .. } | Tell::Queued => (Step::Done, Finish::Ack),
-            Tell::Failed(failure) => (Step::Dead, Finish::DeadLetter(*failure)),
-        };
-        self.record.step = step;
-        self.record.unsaid = 0;
-        self.finish(true, finish)
-    }
-
-    /// The applicant does not know yet, and may in another run.
-    fn untold(&mut self, tell: &Tell) -> Next {
-        match tell {
-            _ if !self.plan.is_last => self.finish(false, Finish::Retry),
-            // That there are no tries left for the account is no reason to keep the news from the applicant.
-            _ if self.record.unsaid < LAST_WORDS => {
-                let pause = FIRST_PAUSE.saturating_mul(1 << self.record.unsaid.min(16)).min(LONGEST_PAUSE);
-                self.record.unsaid += 1;
-                self.finish(true, Finish::Snooze(pause))
-            }
-            Tell::Failed(_) => {
-                self.record.gave_up = true;
-                self.conclude(tell)
-            }
-            // The account is there: who replays the dead letter makes another password, and tells it.
-            Tell::Created { .. } | Tell::Queued => {
-                (self.record.unsaid, self.record.gave_up) = (0, true);
-                self.finish(true, Finish::DeadLetter(Failure::Untold))
-            }
-        }
-    }
-
-    /// Fails, and lets go of the record, which is another's. So nobody could remember how often it was tried to say so.
-    fn disown(&mut self, failure: Failure) -> Next {
-        self.record = RegistrationRecord { unsaid: LAST_WORDS, ..RegistrationRecord::default() };
-        self.fail(failure)
-    }
-
-    fn fail(&mut self, failure: Failure) -> Next {
-        self.failing = Some(failure);
-        self.tell(Tell::Failed(failure))
-    }
-
-    /// Later, when a password that the server may still be making is made: it would void the one that is told.
-    fn after_quiet(&mut self) -> Next {
-        let quiet = self.plan.quiet;
-        if !self.plan.is_last {
-            self.finish(false, Finish::RetryAfter(quiet))
-        } else if self.record.unsaid < LAST_WORDS {
-            self.record.unsaid += 1;
-            self.finish(true, Finish::Snooze(quiet))
-        } else {
-            self.again()
-        }
-    }
-
-    /// Later, if there is a later.
-    fn again(&mut self) -> Next {
-        if self.plan.is_last {
-            self.fail(self.failing.unwrap_or(Failure::Exhausted))
-        } else {
-            self.finish(false, Finish::Retry)
-        }
-    }
-}
-
-// === impl Tell ===
-
-impl Tell {
-    /// The word under which it is remembered that this was told: `created`, `queued`, `failed:login_taken`.
-    fn code(&self) -> String {
-        match self {
-            Self::Created { .. } => "created".to_owned(),
-            Self::Failed(failure) => format!("failed:{}", failure.as_str()),
-            Self::Queued => "queued".to_owned(),
         }
     }
 }

@@ -91,7 +91,8 @@ pub enum Owner {
 #[non_exhaustive]
 #[must_use = "nothing is done until somebody does it"]
 pub enum Action {
-    /// Activate the stage user. Answers: [`Event::Activated`], [`Event::Exists`], [`Event::Gone`], [`Event::Unknown`].
+    /// Activate the stage user. Answers: [`Event::Activated`], [`Event::Exists`], [`Event::Gone`], [`Event::NotOurs`],
+    /// [`Event::Unknown`].
     Activate {
         /// Its login.
         login: Login,
@@ -104,7 +105,7 @@ pub enum Action {
         /// Where.
         place: Place,
     },
-    /// Disable the user. Answers: [`Event::Disabled`].
+    /// Disable the user. Answers: [`Event::Disabled`], [`Event::NotOurs`].
     Disable {
         /// Its login.
         login: Login,
@@ -114,7 +115,7 @@ pub enum Action {
     /// Settle the message. There is no answer.
     Finish(Finish),
     /// Put the user into its groups, and see that it is there. Answers: [`Event::Joined`], [`Event::NotJoined`],
-    /// [`Event::Unknown`].
+    /// [`Event::NotOurs`], [`Event::Unknown`].
     Join {
         /// Its login.
         login: Login,
@@ -130,7 +131,8 @@ pub enum Action {
         /// Which.
         login: Login,
     },
-    /// Give the user a random password, and keep it in memory until it is told. Answers: [`Event::PasswordSet`],
+    /// Give the user a random password, unless the owner has chosen one, and keep it in memory until it is told. Answers:
+    /// [`Event::PasswordSet`], [`Event::PasswordKept`], [`Event::NotOurs`],
     /// [`Event::Unanswered`], [`Event::Unknown`].
     SetPassword {
         /// Whose.
@@ -220,8 +222,13 @@ pub enum Event {
     NotJoined,
     /// There is no entry with our marker.
     NotFound,
+    /// What has the login by now has not our marker: ours was renamed, or is gone, and nothing was written. Answers what writes to
+    /// an entry that was ours.
+    NotOurs,
     /// Whose entry has the login.
     Owned(Owner),
+    /// The user has a password that its owner has chosen, and keeps it.
+    PasswordKept,
     /// The user has a new password, which is in memory.
     PasswordSet,
     /// Not before so long: nothing may be told meanwhile, or the server is away that this registration has begun on. Answers every

@@ -8,7 +8,7 @@ use std::fmt;
 pub struct Recipient {
     /// The chat that gets the report.
     pub chat_id: i64,
-    /// The person, if the message said so.
+    /// The person, if the message said so, or the chat is a person's.
     pub user_id: Option<i64>,
     /// The language of the person's client.
     pub language: Option<String>,
@@ -18,6 +18,8 @@ impl Recipient {
     /// From what a message says of user and chat; the private chat with a person has the person's id. `None` if it says neither.
     pub fn new(user_id: Option<i64>, chat_id: Option<i64>, language: Option<String>) -> Option<Self> {
         let person = user_id.filter(|id| *id > 0);
+        // Kept apart from the chat: where that one moves to is not the person's own any more.
+        let user_id = user_id.or(chat_id.filter(|id| *id > 0));
         Some(Self { chat_id: chat_id.or(person)?, user_id, language })
     }
 
@@ -58,6 +60,15 @@ mod tests {
         ] {
             let recipient = Recipient::new(user_id, chat_id, None);
             assert_eq!(recipient.as_ref().map(|to| (to.chat_id, to.is_private())), expected);
+        }
+    }
+
+    #[test]
+    fn a_chat_that_moves_is_private_no_more() {
+        for user_id in [Some(42), None] {
+            let mut recipient = Recipient::new(user_id, Some(42), None).unwrap();
+            recipient.chat_id = 9999;
+            assert!(!recipient.is_private() && recipient.person() == Some(42));
         }
     }
 }

@@ -49,5 +49,6 @@ mod rights;
 mod scene;
 mod secrets;
 mod staging;
+mod strangers;
 mod telling;
 mod upkeep;

@@ -121,8 +121,10 @@ fn nobody_is_staged_in_the_way_of_an_active_user() {
     let raced = [Event::Free, Event::Created, Event::Taken, Event::Owned(Owner::Stranger)];
     let (next, _) = play(Machine::accepted(staging.clone(), None), &raced);
     assert_eq!(next.action, Action::Unstage { login: login("ada") });
-    let (next, _) =
-        play(Machine::accepted(staging.clone(), None), &[&raced[..], &[Event::Unstaged][..]].concat());
+    let (next, _) = play(
+        Machine::accepted(staging.clone(), None),
+        &[&raced[..], &[Event::Unstaged, Event::NotFound][..]].concat(),
+    );
     assert_eq!(next.action, Action::Probe { login: login("ada2") });
     // The same, and nobody knew whether it was staged: the other hides it.
     let hidden = [Event::Free, Event::Unknown, Event::Owned(Owner::Stranger)];
@@ -133,6 +135,40 @@ fn nobody_is_staged_in_the_way_of_an_active_user() {
         [Event::Free, Event::Created, Event::Free, Event::Gone, Event::Owned(Owner::Ours(Place::Active))];
     let (next, record) = play(Machine::accepted(staging, None), &lost);
     assert_eq!((next.action, record.step), (Action::Join { login: login("ada") }, Step::Created));
+}
+
+#[test]
+fn what_is_not_ours_any_more_is_looked_for_and_not_written_to() {
+    let account = [Event::Created, Event::NotOurs];
+    let (next, _) = play(Machine::accepted(plan(&["ada", "ada2"]), None), &account);
+    assert_eq!(next.action, Action::Find);
+    let renamed = Event::Found { login: login("countess"), place: Place::Active };
+    let (next, record) = play(
+        Machine::accepted(plan(&["ada"]), None),
+        &[&account[..], std::slice::from_ref(&renamed)].concat(),
+    );
+    assert_eq!(next.action, Action::Join { login: login("countess") });
+    assert_eq!(record.login.as_deref(), Some("countess"));
+    // It was there: no second one is made.
+    let (next, _) =
+        play(Machine::accepted(plan(&["ada"]), None), &[&account[..], &[Event::NotFound]].concat());
+    assert_eq!(next.action, Action::Finish(Finish::Retry));
+    // Whoever renames it all the time is not followed for ever.
+    let chase = [Event::Created, Event::NotOurs, renamed.clone(), Event::NotOurs, renamed, Event::NotOurs];
+    let (next, _) = play(Machine::accepted(plan(&["ada"]), None), &chase);
+    assert_eq!(next.action, Action::Finish(Finish::Retry));
+
+    let lost = [Event::Unknown, Event::Owned(Owner::Nobody), Event::NotFound];
+    let (next, _) = play(Machine::accepted(plan(&["ada"]), None), &lost);
+    assert_eq!(next.action, Action::Create { login: login("ada"), place: Place::Active });
+}
+
+#[test]
+fn a_password_that_the_owner_has_chosen_is_kept() {
+    let (next, record) =
+        play(Machine::accepted(plan(&["ada"]), None), &[Event::Created, Event::Joined, Event::PasswordKept]);
+    assert_eq!(next.action, Action::Tell(Tell::Created { login: login("ada") }));
+    assert_eq!(record.step, Step::Grouped);
 }
 
 #[test]
