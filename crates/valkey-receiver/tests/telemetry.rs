@@ -8,6 +8,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
+use valkey_connection::Command;
 use valkey_envelope::Envelope;
 use valkey_receiver::{Message, Outcome, telemetry};
 
@@ -80,6 +81,11 @@ async fn metrics_and_spans_say_what_happened() {
     bed.push(&Envelope::new(&2).unwrap()).await;
     bed.push(&Envelope::new(&3).unwrap()).await;
     bed.push_raw("garbage").await;
+    // Somebody has died twice with this one, and now again.
+    let dead = "d".repeat(32);
+    let held = Command::new("HSET").key(bed.keys.inflight(&dead)).arg("1-1").arg("1|2|0|n|4");
+    bed.ask(held).await;
+    bed.ask(Command::new("ZADD").key(bed.keys.consumers()).arg("1").arg(dead)).await;
 
     let receiver = bed.receiver(settings()).await;
     let stop = receiver.handle();
@@ -95,7 +101,7 @@ async fn metrics_and_spans_say_what_happened() {
         }
     };
     let service = tokio::spawn(receiver.serve(handler).into_future());
-    bed.until_dead(2).await;
+    bed.until_dead(3).await;
     bed.until_empty().await;
     stop.drain();
     let _ = soon("the end", service).await.unwrap().unwrap();
@@ -108,6 +114,7 @@ async fn metrics_and_spans_say_what_happened() {
     assert!(line.contains(&span), "{span}\nis not in\n{line}");
 
     let expected = [
+        ("valkit_dead_letter_total{reason=crashed}", 1),
         ("valkit_dead_letter_total{reason=other}", 1),
         ("valkit_dead_letter_total{reason=undecodable}", 1),
         ("valkit_decode_failures_total{reason=not_json}", 1),
@@ -115,6 +122,7 @@ async fn metrics_and_spans_say_what_happened() {
         ("valkit_handler_duration_seconds{outcome=ack}", 2),
         ("valkit_handler_duration_seconds{outcome=dead_letter}", 1),
         ("valkit_handler_duration_seconds{outcome=nack}", 1),
+        ("valkit_lease_expired_total{}", 1),
         ("valkit_payload_bytes{}", 4),
         ("valkit_redelivered_total{}", 1),
         ("valkit_settled_total{outcome=acked}", 2),
