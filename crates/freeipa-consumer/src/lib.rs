@@ -19,6 +19,7 @@
 pub mod check;
 mod consumer;
 mod directory;
+mod files;
 mod flow;
 mod http;
 mod lockout;
