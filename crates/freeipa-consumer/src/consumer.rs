@@ -232,6 +232,7 @@ impl Consumer {
             shutdown: shutdown.clone(),
             policy: Policy::of(&settings),
             domain: crate::flow::KnownDomain::default(),
+            blame: std::sync::Mutex::default(),
         });
         let served = match join(&settings, &connection, &codecs, &park, &shutdown).await {
             Ok(Some(receiver)) => {

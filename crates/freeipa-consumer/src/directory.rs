@@ -7,6 +7,7 @@ use freeipa_client::{Client, Credentials, InvalidServer, Needs, Right, Server, T
 use valkey_config::Secret;
 
 use crate::consumer::ConsumerError;
+use crate::files;
 use crate::lockout::Lockout;
 #[cfg(not(feature = "keytab"))]
 use crate::settings::NO_KEYTAB_LOGIN;
@@ -32,7 +33,7 @@ pub(crate) fn client(settings: &FreeIpaSettings, lockout: Lockout) -> Result<Cli
         client = client.server(server.map_err(|error: InvalidServer| ConsumerError::Server(error))?);
     }
     if let Some(file) = &settings.ca_file {
-        let pem = std::fs::read(file)
+        let pem = files::read(file)
             .map_err(|source| ConsumerError::CaFile { file: file.display().to_string(), source })?;
         client = client.trust(Trust::Only(pem));
     }

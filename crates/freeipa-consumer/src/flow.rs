@@ -18,6 +18,7 @@
 //! that takes. A registration that is worked on for longer than three quarters of `processing_timeout` is put back between two steps.
 
 mod accounts;
+mod blame;
 mod domain;
 mod ending;
 mod registrar;
@@ -25,11 +26,12 @@ mod run;
 mod verdict;
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use freeipa_client::{Client, Pinned};
 
+pub(crate) use self::blame::Blame;
 pub(crate) use self::domain::KnownDomain;
 pub(crate) use self::registrar::Registrar;
 use valkit_service::Shutdown;
@@ -51,6 +53,7 @@ pub(crate) struct Office {
     pub(crate) shutdown: Shutdown,
     pub(crate) policy: Policy,
     pub(crate) domain: KnownDomain,
+    pub(crate) blame: Mutex<Blame>,
 }
 
 /// What the settings say of registrations.
@@ -93,6 +96,10 @@ impl Policy {
 }
 
 impl Office {
+    fn blame(&self) -> MutexGuard<'_, Blame> {
+        self.blame.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Another server than this one that answers, if there is one.
     async fn another(&self, than: &Pinned) -> Option<Pinned> {
         for server in self.client.servers() {
@@ -121,10 +128,20 @@ impl Probe for Arc<Office> {
         }
         match trouble {
             Some(trouble) => Err(trouble),
+            None if let Err(error) = self.records.probe().await => {
+                Err(Trouble { kind: TroubleKind::Store, reason: store_trouble(&error) })
+            }
             None => match self.reporter.check().await {
                 Ok(_) | Err(ReportError::Paused { .. }) => Ok(()),
                 Err(error) => Err(Trouble { kind: TroubleKind::Reports, reason: error.to_string() }),
             },
         }
     }
+}
+
+/// What is said of a store that refuses.
+fn store_trouble(error: &dyn std::fmt::Display) -> String {
+    format!(
+        "{error}; the user in Valkey needs (ACL) all commands of a consumer, and the keys of the queue and of key_prefix"
+    )
 }

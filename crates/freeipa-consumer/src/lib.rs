@@ -20,6 +20,7 @@
 pub mod check;
 mod consumer;
 mod directory;
+mod files;
 mod flow;
 mod http;
 mod lockout;

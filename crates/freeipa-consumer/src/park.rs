@@ -91,6 +91,8 @@ struct State {
     standing: Standing,
     /// Troubles since it last went well.
     troubles: u32,
+    /// Whether only a registration can show that the trouble is over.
+    needs_proof: bool,
 }
 
 // === impl Park ===
@@ -101,7 +103,7 @@ impl Park {
         let trouble = Trouble { kind: TroubleKind::Starting, reason: "nobody has looked yet".to_owned() };
         let standing = Standing::Parked { trouble, since: SystemTime::now() };
         telemetry::parked(true);
-        let state = watch::Sender::new(State { standing, troubles: 0 });
+        let state = watch::Sender::new(State { standing, troubles: 0, needs_proof: false });
         Self { inner: Arc::new(Inner { state, receiver: OnceLock::new(), longest_pause }) }
     }
 
@@ -151,11 +153,23 @@ impl Park {
 
     /// Takes nothing more. What is parked already stays parked for the reason it has.
     pub(crate) fn begin(&self, trouble: Trouble) {
+        // No probe writes, so none can show that the account may.
+        let needs_proof = matches!(trouble.kind, TroubleKind::Rights | TroubleKind::Configuration);
+        self.begin_with(trouble, needs_proof);
+    }
+
+    /// The same for trouble that a probe does not meet, of whatever kind: it is over when a registration goes well.
+    pub(crate) fn begin_unseen(&self, trouble: Trouble) {
+        self.begin_with(trouble, true);
+    }
+
+    fn begin_with(&self, trouble: Trouble, needs_proof: bool) {
         let begun = self.inner.state.send_if_modified(|state| {
             if matches!(state.standing, Standing::Parked { .. }) {
                 return false;
             }
             state.troubles = state.troubles.saturating_add(1);
+            state.needs_proof = needs_proof;
             telemetry::trouble(trouble.kind);
             tracing::error!(kind = %trouble.kind, reason = %trouble.reason, "parked: no registrations are taken until this is over");
             state.standing = Standing::Parked { trouble, since: SystemTime::now() };
@@ -187,11 +201,10 @@ impl Park {
             let Standing::Parked { trouble, since } = state.standing.clone() else { return false };
             let parked_for = since.elapsed().unwrap_or_default();
             let kind = trouble.kind;
-            state.standing = match kind {
-                // No probe writes, so none can show that the account may.
-                TroubleKind::Rights | TroubleKind::Configuration => Standing::Trying { trouble, since },
-                _ => Standing::Open,
-            };
+            // No probe writes, so none can show that the account may.
+            let needs_proof =
+                state.needs_proof || matches!(kind, TroubleKind::Rights | TroubleKind::Configuration);
+            state.standing = if needs_proof { Standing::Trying { trouble, since } } else { Standing::Open };
             if state.standing == Standing::Open {
                 state.troubles = 0;
             }
@@ -215,7 +228,7 @@ impl Park {
         let opened = self.inner.state.send_if_modified(|state| {
             let is_trying = matches!(state.standing, Standing::Trying { .. });
             if is_trying {
-                *state = State { standing: Standing::Open, troubles: 0 };
+                *state = State { standing: Standing::Open, troubles: 0, needs_proof: false };
             }
             is_trying
         });
@@ -310,6 +323,22 @@ mod tests {
         assert_eq!(park.standing(), Standing::Open);
         park.begin(trouble(TroubleKind::Rights));
         assert_eq!(park.pause(), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn what_no_probe_meets_is_tried_less_and_less_often_whatever_its_kind() {
+        let park = Park::new(Duration::from_secs(10));
+        park.reopen();
+        for pause in [1, 2, 4] {
+            park.begin_unseen(trouble(TroubleKind::Directory));
+            assert_eq!(park.pause(), Duration::from_secs(pause));
+            park.reopen();
+            assert!(matches!(park.standing(), Standing::Trying { .. }));
+        }
+        park.went_well();
+        park.begin(trouble(TroubleKind::Directory));
+        park.reopen();
+        assert_eq!(park.standing(), Standing::Open);
     }
 
     #[test]

@@ -242,6 +242,9 @@ fn a_refused_applicant_can_be_told_unless_it_is_unclear_who_it_is() {
     let message = json!({"user_id": 42});
     assert_eq!(find(&message).1, RegistrationId::of_bytes(message.to_string().as_bytes()));
     assert_eq!(contact(b"junk", &FieldMap::default()), (None, RegistrationId::of_bytes(b"junk")));
+    // Whoever sends too much hears that it was too much.
+    let long = json!({"telegram": {"user_id": 42}, "note": "x".repeat(UserRegistrationData::MAX_BYTES)});
+    assert_eq!(find(&long).0.map(|recipient| recipient.chat_id), Some(42));
 }
 
 #[test]

@@ -200,3 +200,12 @@ fn slips_are_told_with_file_key_and_placeholder() {
     let errors = Texts::load(&"tlh".parse().unwrap(), None, Pages::default()).unwrap_err();
     assert_eq!(errors[0].fault, TextFault::NoDefault);
 }
+
+#[test]
+fn a_pipe_among_the_texts_is_told_and_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("en.toml");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let errors = Texts::load(&"en".parse().unwrap(), Some(directory.path()), Pages::default()).unwrap_err();
+    assert!(errors[0].to_string().contains("it is no regular file"), "{errors:?}");
+}

@@ -6,14 +6,16 @@ use std::time::Duration;
 use freeipa_client::Class;
 use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
+use valkey_connection::ErrorKind;
 use valkey_receiver::{Handler, Message, Outcome};
 
 use super::Office;
 use super::accounts::Accounts;
 use super::ending::Ending;
 use super::run::{Run, RunError};
+use super::store_trouble;
 use super::verdict;
-use crate::park::Trouble;
+use crate::park::{Trouble, TroubleKind};
 use crate::registration::{Applicant, Refusal, Registration, RegistrationId, UserRegistrationData, contact};
 use crate::settings::PasswordDelivery;
 use crate::state::{Failure, Finish, Flow, Machine, Plan, RegistrationRecord, StateError, Step, Token, Turn};
@@ -27,6 +29,8 @@ const TURN: Duration = Duration::from_secs(1);
 const GROUP_TRIES: u32 = 4;
 /// How long it waits when the store could not be asked.
 const STORE: Duration = Duration::from_secs(2);
+/// How long it waits for a consumer that understands its record.
+const NEWER: Duration = Duration::from_secs(30);
 
 /// Works on registrations. Cloning gives another handle of the same office.
 #[derive(Clone, Debug)]
@@ -40,6 +44,42 @@ type Ended = Result<(Ending, Option<Refusal>, Option<RegistrationId>), RunError>
 impl Registrar {
     pub(crate) fn new(office: Arc<Office>) -> Self {
         Self { office }
+    }
+
+    /// The same, and who cannot be served for what is in the store under the id hears of it when nobody tries again.
+    async fn register_or_say(&self, message: &Message) -> Ended {
+        let is_last = message.attempt() >= self.office.policy.attempts.get();
+        match self.register(message).await {
+            Err(RunError::State(error)) if is_last && is_of_one_key(&error) => {
+                self.give_up(message, &error).await
+            }
+            ended => ended,
+        }
+    }
+
+    /// Says that it will not be, without the record.
+    async fn give_up(&self, message: &Message, error: &StateError) -> Ended {
+        let payload = message.envelope().payload().get().as_bytes();
+        let (recipient, id) = contact(payload, &self.office.policy.names);
+        tracing::error!(%error, "a registration is given up for what is in the store under its id");
+        let mut plan = Plan::new(Vec::new());
+        self.count(message, &mut plan);
+        let run = Run {
+            office: &self.office,
+            id,
+            token: Token::new(),
+            applicant: None,
+            keeps_record: false,
+            recipient,
+            accounts: None,
+            refusal: None,
+            begun: Instant::now(),
+            note: Some(error.to_string()),
+            is_admitted: false,
+            is_begun: false,
+        };
+        let (machine, next) = Machine::of_another(plan, Failure::Exhausted);
+        Ok((run.go(machine, next).await?, None, Some(id)))
     }
 
     async fn register(&self, message: &Message) -> Ended {
@@ -201,13 +241,26 @@ impl Registrar {
     }
 
     /// What becomes of a message whose run could not go on.
-    fn outcome_of(error: &RunError) -> (Outcome, &'static str) {
+    fn outcome_of(&self, error: &RunError) -> (Outcome, &'static str) {
         match error {
             // The other one goes on with it.
             RunError::State(StateError::Overtaken { .. }) => (Outcome::snooze(jittered(STORE)), "overtaken"),
             RunError::State(StateError::Store(error)) if error.is_transient() => {
                 (Outcome::snooze(jittered(STORE)), "store")
             }
+            // One key of another type: the others have theirs.
+            RunError::State(StateError::Store(error)) if error.kind() == ErrorKind::WrongType => {
+                (Outcome::nack(error), "record")
+            }
+            // A missing right, a server that is set up otherwise: everybody meets it, and no attempt mends it.
+            RunError::State(StateError::Store(error)) => {
+                let trouble = Trouble { kind: TroubleKind::Store, reason: store_trouble(error) };
+                self.office.park.begin_unseen(trouble);
+                (Outcome::snooze(self.office.park.retry_after()), "store")
+            }
+            // Of a newer consumer, most likely, which will take it: to give it up would lose what that one has begun.
+            RunError::State(StateError::Fault { .. }) => (Outcome::snooze(jittered(NEWER)), "record"),
+            RunError::State(error @ StateError::NotARecord { .. }) => (Outcome::nack(error), "record"),
             error => (Outcome::nack(error), "failed"),
         }
     }
@@ -228,7 +281,7 @@ impl Handler for Registrar {
         async {
             let _in_hand = telemetry::in_hand();
             let begun = Instant::now();
-            match self.register(&message).await {
+            match self.register_or_say(&message).await {
                 Ok((ending, refusal, id)) => {
                     let reason = ending.reason(refusal.as_ref());
                     telemetry::ended(ending.word(), &reason, begun.elapsed());
@@ -244,7 +297,7 @@ impl Handler for Registrar {
                     ending.outcome(refusal.as_ref(), id, park)
                 }
                 Err(error) => {
-                    let (outcome, word) = Self::outcome_of(&error);
+                    let (outcome, word) = self.outcome_of(&error);
                     telemetry::ended(outcome.name(), word, begun.elapsed());
                     tracing::error!(%error, "a registration could not be worked on");
                     outcome
@@ -253,6 +306,15 @@ impl Handler for Registrar {
         }
         .instrument(span)
         .await
+    }
+}
+
+/// Whether it is about what is under one key, and no trouble of the store.
+fn is_of_one_key(error: &StateError) -> bool {
+    match error {
+        StateError::NotARecord { .. } => true,
+        StateError::Store(error) => error.kind() == ErrorKind::WrongType,
+        _ => false,
     }
 }
 

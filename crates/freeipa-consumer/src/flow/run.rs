@@ -1,5 +1,6 @@
 //! One run of one registration: what the machine wants is done, and the machine is told what happened.
 
+use std::fmt;
 use std::time::Duration;
 
 use freeipa_client::{CallError, Class, Outcome};
@@ -8,8 +9,9 @@ use valkey_config::Secret;
 
 use super::Office;
 use super::accounts::Accounts;
+use super::blame::Concerns;
 use super::ending::Ending;
-use super::verdict::{Verdict, late, trouble, verdict};
+use super::verdict::{Verdict, class_of, failed, is_read_only, late, trouble, verdict};
 use crate::park::{Trouble, TroubleKind};
 use crate::registration::{Applicant, Refusal, RegistrationId};
 use crate::settings::PasswordDelivery;
@@ -145,11 +147,11 @@ impl Run<'_> {
         loop {
             let accounts = self.accounts.as_mut()?;
             let error = match accounts.objection().await {
-                Ok(None) => {
-                    self.is_admitted = true;
-                    return None;
+                Ok(objection) => {
+                    self.office.blame().passed(name_of(&Action::Find), self.id);
+                    self.is_admitted |= objection.is_none();
+                    return objection;
                 }
-                Ok(objection) => return objection,
                 Err(error) => error,
             };
             if error.class() == Class::Unavailable
@@ -182,6 +184,11 @@ impl Run<'_> {
             self.is_begun |= is_write && may_be_done;
             let error = match performed {
                 Ok(event) => {
+                    self.office.blame().passed(name_of(action), self.id);
+                    if matches!(event, Event::Owned(Owner::Ours(_))) {
+                        // The answer to it was lost, or an error, and it was done.
+                        self.office.blame().passed(CREATE, self.id);
+                    }
                     if event == Event::NotJoined {
                         let unjoined = accounts.unjoined.join(", ");
                         tracing::warn!(groups = %unjoined, "not all groups could be joined");
@@ -201,19 +208,41 @@ impl Run<'_> {
 
     /// What an error means for this registration; and for all, in which case nothing more is taken.
     async fn judge(&mut self, action: &Action, error: &CallError) -> Event {
+        let class = class_of(error);
         telemetry::call_failed(error.class());
-        let verdict = verdict(action, error.class(), error.outcome(), error.field());
+        let verdict = verdict(action, class, error.outcome(), error.field());
         if verdict == Verdict::Said(Event::Exists) {
             // Somebody wished for a login that is taken: an answer, and no fault of anybody's.
             tracing::debug!(action = name_of(action), "the login is taken");
         } else {
-            tracing::warn!(action = name_of(action), class = %error.class(), %error, "the directory did not do it");
+            tracing::warn!(action = name_of(action), %class, %error, "the directory did not do it");
         }
         self.note = Some(error.to_string());
+        if is_read_only(error) {
+            return match &self.accounts {
+                Some(accounts) if self.office.another(&accounts.server).await.is_some() => {
+                    Event::Paused(AWAY)
+                }
+                _ => self.unseen(TroubleKind::Directory, error.to_string()),
+            };
+        }
+        let failed = failed(action, error.outcome());
         match verdict {
             // It has collided often enough.
             Verdict::Again => Event::Busy,
-            Verdict::Said(event) => late(action, event, error.cause()),
+            Verdict::Said(event) if event == failed => {
+                self.unless_all_fail(action, class, late(action, event, error.cause()), error)
+            }
+            Verdict::Said(event) => event,
+            Verdict::Trouble(kind) if matches!(class, Class::Denied | Class::Configuration) => {
+                match self.office.blame().refused(name_of(action), self.id) {
+                    Concerns::Everybody => self.trouble(kind, error.to_string()),
+                    Concerns::ThisOne => {
+                        self.note = Some(alone(error));
+                        late(action, failed, error.cause())
+                    }
+                }
+            }
             Verdict::Trouble(kind) => self.trouble(kind, error.to_string()),
             Verdict::Away(event) => {
                 let Some(accounts) = &self.accounts else { return event };
@@ -221,12 +250,30 @@ impl Run<'_> {
                     // It is back already: what ended for all was no fault of this one.
                     Ok(_) if self.office.park.closed().is_some() => Event::Trouble,
                     // It was this call, and not the server.
-                    Ok(_) => late(action, event, error.cause()),
+                    Ok(_) => self.unless_all_fail(action, class, late(action, event, error.cause()), error),
                     Err(_) if self.office.another(&accounts.server).await.is_some() => Event::Paused(AWAY),
                     Err(away) => self.trouble(trouble(away.class()), away.to_string()),
                 }
             }
         }
+    }
+
+    /// What fails for a reason of its own counts as an attempt, unless others fail alike: a ping shows that the server answers, and not
+    /// that it does what it is asked to.
+    fn unless_all_fail(&self, action: &Action, class: Class, event: Event, error: &CallError) -> Event {
+        match self.office.blame().failed(name_of(action), class, self.id) {
+            Concerns::ThisOne => event,
+            Concerns::Everybody => {
+                let reason = format!("one registration after the other fails: {error}");
+                self.unseen(TroubleKind::Directory, reason)
+            }
+        }
+    }
+
+    /// Trouble that the probe does not meet.
+    fn unseen(&self, kind: TroubleKind, reason: String) -> Event {
+        self.office.park.begin_unseen(Trouble { kind, reason });
+        Event::Trouble
     }
 
     fn trouble(&self, kind: TroubleKind, reason: String) -> Event {
@@ -248,6 +295,7 @@ impl Run<'_> {
         let result = self.office.reporter.report(&Report::new(self.id, recipient, news)).await;
         match &result {
             Ok(told) => {
+                self.office.blame().passed(TELL, self.id);
                 telemetry::told(word);
                 if told.moved_to.is_some() {
                     tracing::info!("the chat has moved; whoever keeps its id should be told");
@@ -258,6 +306,13 @@ impl Run<'_> {
                 tracing::warn!(news = word, %why, "the applicant cannot be told");
             }
             Err(ReportError::Paused { .. }) => {}
+            Err(ReportError::Misconfigured { reason })
+                if self.office.blame().refused(TELL, self.id) == Concerns::ThisOne =>
+            {
+                tracing::warn!(news = word, %reason, "the applicant cannot be told, and others can");
+                self.note = Some(alone(reason));
+                return Event::Busy;
+            }
             Err(ReportError::Misconfigured { reason }) => {
                 return self.trouble(TroubleKind::Reports, reason.clone());
             }
@@ -286,11 +341,19 @@ impl Run<'_> {
     }
 }
 
+const CREATE: &str = "create";
+const TELL: &str = "tell";
+
+/// What stands in the way of one registration while others pass.
+fn alone(error: &dyn fmt::Display) -> String {
+    format!("others pass, so it concerns this registration alone: {error}")
+}
+
 /// What an action is called in metrics and logs.
 const fn name_of(action: &Action) -> &'static str {
     match action {
         Action::Activate { .. } => "activate",
-        Action::Create { .. } => "create",
+        Action::Create { .. } => CREATE,
         Action::Disable { .. } => "disable",
         Action::Find => "find",
         Action::Finish(_) => "finish",
@@ -298,7 +361,7 @@ const fn name_of(action: &Action) -> &'static str {
         Action::LookUp { .. } => "look_up",
         Action::Probe { .. } => "probe",
         Action::SetPassword { .. } => "set_password",
-        Action::Tell(_) => "tell",
+        Action::Tell(_) => TELL,
         Action::Unstage { .. } => "unstage",
     }
 }

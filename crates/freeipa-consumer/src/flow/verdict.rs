@@ -1,6 +1,6 @@
 //! What an error of the directory means for a registration: one table.
 
-use freeipa_client::{Cause, Class, Outcome};
+use freeipa_client::{CallError, Cause, Class, Outcome, TransportError};
 
 use crate::park::TroubleKind;
 use crate::registration::Field;
@@ -19,13 +19,36 @@ pub(super) enum Verdict {
     Trouble(TroubleKind),
 }
 
+/// What an error is like for a registration. An answer that is none of the API's (a maintenance page, half a reply, one without an
+/// end) says as little as no answer: whoever runs the server has to look.
+pub(super) fn class_of(error: &CallError) -> Class {
+    match error.cause() {
+        Cause::BadReply(_) | Cause::Transport(TransportError::TooLong { .. }) => Class::Unavailable,
+        Cause::Status { .. } if error.class() == Class::Failed => Class::Unavailable,
+        _ => error.class(),
+    }
+}
+
+/// Whether the directory takes no writes at present, from anybody.
+pub(super) fn is_read_only(error: &CallError) -> bool {
+    error.fault().is_some_and(|fault| {
+        let text = fault.text().to_ascii_lowercase();
+        fault.code() == 4203 && (text.contains("read-only") || text.contains("read only"))
+    })
+}
+
+/// That it failed for reasons of its own.
+pub(super) fn failed(action: &Action, outcome: Outcome) -> Event {
+    match outcome {
+        Outcome::Unknown if may_be_unknown(action) => Event::Unknown,
+        Outcome::Unknown | Outcome::NotDone => Event::Busy,
+    }
+}
+
 /// The table. `field` is the attribute that is at fault.
 pub(super) fn verdict(action: &Action, class: Class, outcome: Outcome, field: Option<&str>) -> Verdict {
     use Verdict::{Again, Away, Said, Trouble};
-    let failed = match outcome {
-        Outcome::Unknown if may_be_unknown(action) => Event::Unknown,
-        Outcome::Unknown | Outcome::NotDone => Event::Busy,
-    };
+    let failed = failed(action, outcome);
     match (class, action) {
         (Class::Collision, _) => Again,
         (Class::Unavailable, _) => Away(failed),

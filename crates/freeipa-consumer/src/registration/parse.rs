@@ -73,6 +73,11 @@ impl Parts {
         if json.len() > limit {
             return Err(Refusal::of(Field::Message, Why::TooLong { limit }));
         }
+        Self::of_any_length(json, names)
+    }
+
+    /// The same, for who asks only whom to answer.
+    fn of_any_length(json: &[u8], names: &FieldMap) -> Result<Self, Refusal> {
         let pairs = serde_json::from_slice::<Pairs>(json).map_err(|error| {
             let why = if error.classify() == Category::Data { Why::NotAnObject } else { Why::NotJson };
             Refusal::of(Field::Message, why)
@@ -219,7 +224,7 @@ impl Parts {
 /// Nobody is named where the message contradicts itself about whom it is from. The id is the message's own, or derived from its
 /// bytes.
 pub fn contact(json: &[u8], names: &FieldMap) -> (Option<Recipient>, RegistrationId) {
-    let (recipient, given) = Parts::of(json, names).map(Parts::contact).unwrap_or_default();
+    let (recipient, given) = Parts::of_any_length(json, names).map(Parts::contact).unwrap_or_default();
     (recipient, given.unwrap_or_else(|| RegistrationId::of_bytes(json)))
 }
 

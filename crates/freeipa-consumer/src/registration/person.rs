@@ -6,19 +6,49 @@ use super::refusal::Why;
 /// and without characters that cannot be seen. Empty if nothing is left.
 ///
 /// The directory refuses blanks around a value; line breaks and marks of direction would let a name pose as another, or as
-/// several lines, wherever it is shown. Joiners stay: some scripts need them.
+/// several lines, wherever it is shown. Joiners stay, since some scripts need them, and so do a few accents on one letter; a name
+/// that is made of these alone is none.
 pub(super) fn name(text: &str) -> String {
+    let mut accents = 0;
     let seen = text.chars().filter(|c| !is_unseen(*c)).map(|c| if c.is_control() { ' ' } else { c });
-    let seen: String = seen.collect();
+    let seen: String = seen
+        .filter(|c| {
+            accents = if is_accent(*c) { accents + 1 } else { 0 };
+            accents <= MOST_ACCENTS
+        })
+        .collect();
+    if seen.chars().all(|c| c.is_whitespace() || is_joiner(c) || is_accent(c)) {
+        return String::new();
+    }
     seen.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Marks of direction, blanks without width, and the mark of the byte order.
+/// As many accents one letter may have: no language needs more.
+const MOST_ACCENTS: usize = 4;
+
+/// Marks of direction, blanks without width, the mark of the byte order; letters and patterns that show nothing, and tags.
 fn is_unseen(character: char) -> bool {
     matches!(
         character,
-        '\u{00ad}' | '\u{061c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'
-            ..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
+        '\u{00ad}' | '\u{034f}' | '\u{061c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'
+            ..='\u{180f}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'
+            ..='\u{202e}' | '\u{2060}'
+            ..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'
+            ..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'
+            ..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
+fn is_joiner(character: char) -> bool {
+    matches!(character, '\u{200c}' | '\u{200d}')
+}
+
+/// A mark that is written over, under or through the letter before it.
+fn is_accent(character: char) -> bool {
+    matches!(
+        character,
+        '\u{0300}'..='\u{036f}' | '\u{0483}'..='\u{0489}' | '\u{1ab0}'..='\u{1aff}' | '\u{1dc0}'
+            ..='\u{1dff}' | '\u{20d0}'..='\u{20ff}' | '\u{fe20}'..='\u{fe2f}'
     )
 }
 
@@ -75,11 +105,21 @@ mod tests {
             ("<b>&_*[", "<b>&_*["),
             ("a\0b", "a b"),
             (" \u{200b}\u{feff} ", ""),
+            ("\u{3164}", ""),
+            ("\u{115f}\u{1160}\u{ffa0}", ""),
+            ("\u{2800} \u{2800}", ""),
+            ("\u{200d}\u{200c}", ""),
+            ("\u{e0041}\u{e007f}", ""),
+            ("\u{0301}\u{0301}", ""),
+            ("A\u{e0041}da", "Ada"),
+            ("Ma\u{0302}\u{0301}i", "Ma\u{0302}\u{0301}i"),
+            ("क्‍ष", "क्‍ष"),
             ("", ""),
             ("-", "-"),
         ] {
             assert_eq!(name(given), taken, "{given:?}");
         }
+        assert_eq!(name(&format!("a{}b", "\u{0300}".repeat(128))).chars().count(), 2 + MOST_ACCENTS);
     }
 
     #[test]

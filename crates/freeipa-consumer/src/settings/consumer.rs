@@ -70,6 +70,11 @@ impl Validate for ConsumerSettings {
             "a prefix has at least one character, and printable ones without spaces only",
         );
         refuse(
+            self.key_prefix.starts_with("queue:") || self.key_prefix.starts_with("{queue:"),
+            "key_prefix",
+            "keys that begin like this are those of queues: choose another prefix, such as `freeipa:reg:`",
+        );
+        refuse(
             self.applicant_lease < Duration::from_secs(5) || self.applicant_lease > Duration::from_hours(1),
             "applicant_lease",
             "a lease is from 5s to 1h",
@@ -90,5 +95,24 @@ impl Validate for ConsumerSettings {
             "0s for ever, or at least 1h: somebody has to see them first",
         );
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_of_queues_is_refused() {
+        let refused = |prefix: &str| {
+            let settings = ConsumerSettings { key_prefix: prefix.to_owned(), ..ConsumerSettings::default() };
+            !settings.validate().is_empty()
+        };
+        for prefix in ["queue:", "queue:user-registrations", "{queue:user-registrations}:", "", "a b"] {
+            assert!(refused(prefix), "{prefix:?}");
+        }
+        for prefix in ["freeipa:reg:", "registrations:queue:", "{freeipa}:"] {
+            assert!(!refused(prefix), "{prefix:?}");
+        }
     }
 }

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
 use super::builtin::BUILT_IN;
@@ -13,9 +11,6 @@ use super::markup::{escape, plain};
 use super::template::{Template, Terms};
 use crate::registration::Field;
 use crate::status::{Access, News, Problem, Report};
-
-/// The largest file that is read, in bytes.
-const LARGEST: u64 = 1 << 20;
 
 /// The texts at the top of a file, and what each may say.
 const TEXTS: &[(&str, Terms)] = &[
@@ -271,9 +266,8 @@ fn files(directory: &Path, errors: &mut Vec<TextError>) -> Vec<(String, Language
             errors.push(TextError::new(&name, None, TextFault::NotALanguage));
             continue;
         };
-        let mut text = String::new();
-        match File::open(&path).and_then(|file| file.take(LARGEST).read_to_string(&mut text)) {
-            Ok(_) => files.push((name, language, text)),
+        match crate::files::read_text(&path) {
+            Ok(text) => files.push((name, language, text)),
             Err(error) => errors.push(unreadable(&path, &error)),
         }
     }

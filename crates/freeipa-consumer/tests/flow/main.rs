@@ -35,6 +35,7 @@
 
 mod alerts;
 mod applicants;
+mod blame;
 mod crashes;
 mod groups;
 mod lockout;

@@ -27,6 +27,8 @@ pub enum Fault {
     Http500,
     /// Nothing is done, and the reply is 503.
     Http503,
+    /// Nothing is done, and the reply is a proxy's page, with 200 for its status.
+    Page,
     /// It is done after so long, whether or not the client still waits.
     Delay {
         /// Milliseconds.

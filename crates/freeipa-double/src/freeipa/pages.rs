@@ -47,6 +47,11 @@ pub(super) fn unavailable() -> Reply {
     page(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable", "Server is unwilling to perform: ")
 }
 
+/// What a proxy says that has nobody behind it, and does not say so by the status.
+pub(super) fn maintenance() -> Reply {
+    page(StatusCode::OK, "Maintenance", "We are back soon")
+}
+
 pub(super) fn unauthorized(reason: &str, message: &str) -> Reply {
     page(StatusCode::UNAUTHORIZED, "Invalid Authentication", message).with_header(REJECTION, reason)
 }

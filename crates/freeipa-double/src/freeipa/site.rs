@@ -191,6 +191,7 @@ impl IpaSite {
             Some(Fault::Hang) => Answer::Hang,
             Some(Fault::Http500) => pages::server_error().into(),
             Some(Fault::Http503) => pages::unavailable().into(),
+            Some(Fault::Page) => pages::maintenance().into(),
             Some(Fault::ExpireSessions) => {
                 let mut state = self.shared.state();
                 state.sessions.close_all();
@@ -290,6 +291,7 @@ async fn with_fault(
         Some(Fault::DropBeforeCommit) => Answer::Drop,
         Some(Fault::Hang) => Answer::Hang,
         Some(Fault::Http503) => pages::unavailable().into(),
+        Some(Fault::Page) => pages::maintenance().into(),
         Some(Fault::CommitThenDrop) => act().map(|_| Answer::Drop)?,
         Some(Fault::CommitThenHalf) => Answer::Half(act()?),
         Some(Fault::CommitThenHang) => act().map(|_| Answer::Hang)?,

@@ -17,6 +17,7 @@ use valkey_config::Secret;
 
 use super::answer::Answer;
 use super::{Body, TelegramSettings};
+use crate::files;
 use crate::status::ReportError;
 
 /// How long connecting may take.
@@ -203,9 +204,9 @@ fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, TelegramError> {
     let mut roots = RootCertStore::empty();
     if let Some(path) = ca_file {
         let wrong = |reason: String| TelegramError::Ca { file: path.display().to_string(), reason };
-        let certificates =
-            CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        for certificate in certificates.map_err(|error| wrong(error.to_string()))? {
+        let pem = files::read(path).map_err(|error| wrong(error.to_string()))?;
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
+            let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
             roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
         }
         if roots.is_empty() {
