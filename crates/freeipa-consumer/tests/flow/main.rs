@@ -30,6 +30,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod applicants;
+mod corrections;
 mod crashes;
 mod groups;
 mod lockout;
