@@ -22,7 +22,7 @@
 //! | `created` | the account is there, with our marker | groups are joined again, which does nothing twice |
 //! | `grouped` | all groups were seen on the account | a password is made |
 //! | `credentialed` | a password was made, and is in memory only | another one is made: the first was told to nobody, or is replaced |
-//! | `done` | the applicant was told, or cannot be | nothing is done, and nobody is told again |
+//! | `done` | the applicant was told, or cannot be | nothing is done, and nobody is told again, unless the message says something else |
 //! | `dead` | the applicant was told that it will not be | it starts over, for somebody may have replayed it; nobody is told the same again |
 
 mod lease;

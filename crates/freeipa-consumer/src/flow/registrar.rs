@@ -87,7 +87,9 @@ impl Registrar {
         let payload = message.envelope().payload().get().as_bytes();
         let data = match UserRegistrationData::parse(payload, &policy.names) {
             Ok(data) => data,
-            Err(refusal) => return self.refuse(message, payload, refusal).await,
+            Err(refusal) => {
+                return self.refuse(message, payload, refusal, RegistrationId::of_bytes(payload)).await;
+            }
         };
         let server = client.server(&contact(payload, &policy.names).1.to_string());
         let mut asked = domain.ask(&server).await;
@@ -111,7 +113,9 @@ impl Registrar {
         }
         let registration = match rules.check(&data) {
             Ok(registration) => registration,
-            Err(refusal) => return self.refuse(message, payload, refusal).await,
+            Err(refusal) => {
+                return self.refuse(message, payload, refusal, RegistrationId::of_content(&data)).await;
+            }
         };
         let span = tracing::Span::current();
         span.record("registration", tracing::field::display(registration.id));
@@ -159,6 +163,7 @@ impl Registrar {
         let mut plan = Plan::new(registration.logins.clone());
         plan.flow = policy.flow;
         plan.on_partial = policy.on_partial;
+        plan.said = Some(registration.said.to_string());
         plan.has_groups = !groups.is_empty();
         plan.has_password =
             policy.delivery == PasswordDelivery::Temporary && registration.recipient.is_private();
@@ -199,10 +204,17 @@ impl Registrar {
     }
 
     /// A registration that was refused: the applicant hears why, if it can be made out who that is.
-    async fn refuse(&self, message: &Message, payload: &[u8], refusal: Refusal) -> Ended {
+    async fn refuse(
+        &self,
+        message: &Message,
+        payload: &[u8],
+        refusal: Refusal,
+        said: RegistrationId,
+    ) -> Ended {
         let (recipient, id) = contact(payload, &self.office.policy.names);
         tracing::Span::current().record("registration", tracing::field::display(id));
         let mut plan = Plan::new(Vec::new());
+        (plan.said, plan.refusal) = (Some(said.to_string()), Some(refusal.code()));
         self.count(message, &mut plan);
         let record: Option<RegistrationRecord> = self.office.records.load(id).await?;
         let applicant = recipient.as_ref().and_then(Recipient::person).map(Applicant::of);

@@ -102,7 +102,11 @@ impl Run<'_> {
             telemetry::step(name_of(&next.action), begun.elapsed());
             tracing::debug!(action = name_of(&next.action), step = %machine.record().step, took = ?begun.elapsed(), "a step");
             self.heed(&event);
-            if matches!(event, Event::Paused(_)) && !self.is_begun && machine.record().server.is_some() {
+            if matches!(event, Event::Paused(_))
+                && next.save
+                && !self.is_begun
+                && machine.record().server.is_some()
+            {
                 // Nothing was written there: the next run may begin elsewhere.
                 machine.record_mut().server = None;
                 self.save(&mut machine).await?;

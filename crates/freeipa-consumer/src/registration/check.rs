@@ -40,6 +40,8 @@ pub struct Rules {
 pub struct Registration {
     /// What makes it the same registration when it comes again.
     pub id: RegistrationId,
+    /// The id that it would have if it had given none: the same as long as it says the same.
+    pub said: RegistrationId,
     /// The person, as Telegram numbers people.
     pub user_id: i64,
     /// Where to answer.
@@ -127,10 +129,11 @@ impl Rules {
             problems.sort_by_key(|problem| problem.field);
             return Err(Refusal::new(problems));
         };
-        let requested = Login::fold(data.requested_login.as_deref().unwrap_or_default());
+        let said = RegistrationId::of_content(data);
         let groups: BTreeSet<&String> = self.default_groups.iter().chain(&data.groups).collect();
         Ok(Registration {
-            id: RegistrationId::of(data.registration_id.as_deref(), user_id, &requested),
+            id: RegistrationId::of(data.registration_id.as_deref(), said),
+            said,
             user_id,
             recipient,
             first_name,

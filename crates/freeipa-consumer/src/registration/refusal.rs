@@ -149,6 +149,16 @@ impl Refusal {
         self.0.iter().any(|problem| matches!(problem.why, Why::UnsupportedSchema { .. }))
     }
 
+    /// The fields and what is wrong with each, in words without personal data: `email=syntax,phone=missing`.
+    pub(crate) fn code(&self) -> String {
+        let codes: Vec<String> = self
+            .0
+            .iter()
+            .map(|problem| format!("{}={}", problem.field.name(), problem.why.text_key()))
+            .collect();
+        codes.join(",")
+    }
+
     /// The class of the dead letter: `unsupported_schema` (a newer consumer can have it replayed), `forbidden_field` (somebody
     /// tried something), `malformed` (the producer is at fault), or `invalid_registration` (the applicant's data).
     pub fn dead_reason(&self) -> DeadReason {

@@ -1,16 +1,15 @@
 //! The machine: from what happened to what is done next.
 
+mod naming;
 mod telling;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod world;
 
 use std::time::Duration;
 
 use super::record::RegistrationRecord;
 use super::step::Step;
-use super::words::{Action, Event, Failure, Finish, Flow, OnPartial, Owner, Place, Plan, Tell};
+use super::words::{Action, Event, Failure, Finish, Flow, OnPartial, Place, Plan, Tell};
 use crate::login::Login;
 
 /// How often something whose outcome is unknown is done in one run.
@@ -55,12 +54,16 @@ pub struct Machine {
     failing: Option<Failure>,
     /// How often the creation and the password of this login were tried in this run.
     tries: u32,
+    /// How often it was tried to tell what was made.
+    tellings: u32,
     /// How often an entry was not ours any more in this run.
     strayed: u32,
     /// Whether an entry may have been made under this name: somebody may have given it another one since.
     may_be_there: bool,
     /// What is done if no entry with our marker is found.
     otherwise: Otherwise,
+    /// How the message stands to the one that the record is of.
+    standing: Standing,
 }
 
 /// What to do next.
@@ -101,6 +104,19 @@ enum Look {
     AfterClash,
 }
 
+/// How a message stands to the one that the record is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It says the same, or nobody knows.
+    Same,
+    /// It says something else.
+    Other,
+    /// The same, and the other one is done: an account that is found was made of it.
+    Late,
+    /// It is another's, and the record is not saved.
+    None,
+}
+
 /// What is done if no entry with our marker is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Otherwise {
@@ -127,6 +143,8 @@ impl Plan {
             quiet: QUIET,
             is_last: false,
             is_redelivered: false,
+            said: None,
+            refusal: None,
         }
     }
 }
@@ -138,7 +156,10 @@ impl Machine {
     pub fn accepted(plan: Plan, record: Option<RegistrationRecord>) -> (Self, Next) {
         let somebody_began = record.is_some() || plan.is_redelivered;
         let mut machine = Self::new(plan, record);
-        if machine.record.step == Step::Done {
+        if machine.record.step == Step::Done && machine.standing == Standing::Other {
+            machine.standing = Standing::Late;
+            (machine.record.step, machine.record.login) = (Step::Received, None);
+        } else if machine.record.step == Step::Done {
             let next = machine.next(false, Action::Finish(Finish::Ack));
             return (machine, next);
         }
@@ -156,8 +177,11 @@ impl Machine {
         let mut machine = Self::new(plan, record);
         let next = if matches!(machine.record.step, Step::Received | Step::Dead) {
             machine.fail(Failure::Invalid)
-        } else {
+        } else if machine.standing == Standing::Other {
             // Another message has that id, and came to something: this one is not to touch it.
+            machine.disown(Failure::Invalid)
+        } else {
+            // It has come to something before it was refused.
             machine.next(false, Action::Finish(Finish::DeadLetter(Failure::Invalid)))
         };
         (machine, next)
@@ -174,6 +198,15 @@ impl Machine {
     fn new(plan: Plan, record: Option<RegistrationRecord>) -> Self {
         let mut record = record.unwrap_or_default();
         record.runs = record.runs.saturating_add(1);
+        let standing = match (&record.said, &plan.said) {
+            (Some(before), Some(now)) if before != now => Standing::Other,
+            _ => Standing::Same,
+        };
+        if standing == Standing::Other {
+            // What the applicant was told was about something else.
+            (record.told, record.unsaid) = (None, 0);
+        }
+        record.said = plan.said.clone().or(record.said);
         Self {
             plan,
             record,
@@ -182,9 +215,11 @@ impl Machine {
             look: Look::AfterExists,
             failing: None,
             tries: 0,
+            tellings: 1,
             strayed: 0,
             may_be_there: false,
             otherwise: Otherwise::Begin,
+            standing,
         }
     }
 
@@ -210,20 +245,7 @@ impl Machine {
             (_, Event::Stop) => self.finish(false, Finish::HandBack),
             (_, Event::Trouble) => self.finish(false, Finish::Park),
             (_, Event::Paused(retry_after)) => self.finish(false, Finish::Snooze(retry_after)),
-            (Action::Tell(tell), event) => match event {
-                Event::Told { message_id } => {
-                    self.record.told = Some(tell.code());
-                    self.record.message_id = message_id;
-                    (self.record.unreported, self.record.gave_up) = (None, false);
-                    self.conclude(&tell)
-                }
-                Event::Unreachable(why) => {
-                    self.record.unreported = Some(why);
-                    self.conclude(&tell)
-                }
-                Event::Busy | Event::Unknown => self.untold(&tell),
-                event => return Err(unexpected(event)),
-            },
+            (Action::Tell(tell), event) => return self.told(tell, event),
             (_, Event::Busy) => self.again(),
             (_, Event::Misunderstood) => self.fail(Failure::Misunderstood),
             // Whoever has the login is left alone: ours may have another by now.
@@ -249,6 +271,10 @@ impl Machine {
                 self.disown(Failure::IdTaken)
             }
             (Action::Find | Action::Create { .. } | Action::Probe { .. }, Event::Found { login, place }) => {
+                if self.standing == Standing::Late {
+                    let is_removed = place == Place::Preserved;
+                    return Ok(self.disown(if is_removed { Failure::Removed } else { Failure::HasAccount }));
+                }
                 self.record.login = Some(login.as_str().to_owned());
                 self.found(login, place)
             }
@@ -316,125 +342,11 @@ impl Machine {
 
     fn next(&mut self, save: bool, action: Action) -> Next {
         self.asked = action.clone();
-        Next { save, action }
+        Next { save: save && self.standing != Standing::None, action }
     }
 
     fn finish(&mut self, save: bool, finish: Finish) -> Next {
         self.next(save, Action::Finish(finish))
-    }
-
-    /// The login whose turn it is. It is remembered before it is tried: after a crash the same is tried again, and no other.
-    fn try_login(&mut self) -> Next {
-        let Some(login) = self.plan.logins.get(self.at).cloned() else {
-            return self.fail(Failure::LoginTaken);
-        };
-        self.tries = 1;
-        self.may_be_there = false;
-        self.record.step = Step::Creating;
-        self.record.login = Some(login.as_str().to_owned());
-        if self.plan.flow == Flow::Direct {
-            self.next(true, Action::Create { login, place: Place::Active })
-        } else {
-            self.look = Look::BeforeStaging;
-            self.next(true, Action::Probe { login })
-        }
-    }
-
-    fn try_next(&mut self) -> Next {
-        self.at += 1;
-        self.try_login()
-    }
-
-    /// Somebody else has the name, and an entry of ours none, unless it has another one by now.
-    fn give_up_name(&mut self) -> Next {
-        if self.may_be_there { self.find(Otherwise::Next) } else { self.try_next() }
-    }
-
-    fn find(&mut self, otherwise: Otherwise) -> Next {
-        self.otherwise = otherwise;
-        self.next(false, Action::Find)
-    }
-
-    /// Nothing has our marker.
-    fn not_found(&mut self) -> Next {
-        let login = self.plan.logins.get(self.at).cloned();
-        match (self.otherwise, login) {
-            (Otherwise::Next, _) => self.try_next(),
-            (Otherwise::Repeat, Some(login)) => {
-                let place = if self.plan.flow == Flow::Direct { Place::Active } else { Place::Staged };
-                self.next(false, Action::Create { login, place })
-            }
-            // It was there: another replica may not have it yet, and a second one must not be made.
-            _ if self.record.step >= Step::Created => self.again(),
-            _ => self.try_login(),
-        }
-    }
-
-    /// Somebody else has the login of our entry, or nobody has.
-    fn strayed(&mut self) -> Next {
-        self.strayed += 1;
-        if self.strayed > TRIES { self.again() } else { self.find(Otherwise::Begin) }
-    }
-
-    fn look_up(&mut self, login: Login, look: Look) -> Next {
-        self.look = look;
-        self.next(false, Action::LookUp { login })
-    }
-
-    /// Whether a stage user of ours stands in the way of an active user.
-    fn probe(&mut self, login: Login) -> Next {
-        self.look = Look::AfterStaging;
-        self.next(false, Action::Probe { login })
-    }
-
-    /// An entry with our marker.
-    fn found(&mut self, login: Login, place: Place) -> Next {
-        match place {
-            Place::Active => self.account(login),
-            Place::Preserved => self.fail(Failure::Removed),
-            Place::Staged => self.probe(login),
-        }
-    }
-
-    fn owned(&mut self, login: Login, owner: Owner) -> Next {
-        match (owner, self.look) {
-            // Still a stage user: the next run activates it.
-            (Owner::Ours(Place::Staged), Look::AfterActivation) => self.again(),
-            // Who has the login is not to be seen: a preserved user, or another name of somebody.
-            (Owner::Ours(Place::Staged), Look::AfterClash) => self.next(false, Action::Unstage { login }),
-            (Owner::Ours(place), _) => self.found(login, place),
-            (Owner::OtherApplicant, _) => self.disown(Failure::IdTaken),
-            // As long as ours is among the stage users, the other cannot log in; and whether it is, the other hides.
-            (Owner::Stranger, look) if self.may_be_staged(look) => {
-                self.next(false, Action::Unstage { login })
-            }
-            // What exists and is nobody's is a group, or another name of somebody.
-            (Owner::Stranger, _) | (Owner::Nobody, Look::AfterExists) => self.give_up_name(),
-            (Owner::Nobody, Look::AfterUnknown) if self.tries < TRIES => {
-                self.tries += 1;
-                self.find(Otherwise::Repeat)
-            }
-            (Owner::Nobody, _) => self.again(),
-        }
-    }
-
-    /// Whether an entry of ours may be among the stage users, whoever has the name among the users.
-    fn may_be_staged(&self, look: Look) -> bool {
-        match look {
-            Look::AfterStaging | Look::AfterActivation | Look::AfterClash => true,
-            Look::AfterExists | Look::AfterUnknown => self.plan.flow != Flow::Direct,
-            Look::BeforeStaging => false,
-        }
-    }
-
-    /// Our stage user is there, and no user of the same name.
-    fn staged(&mut self, login: Login) -> Next {
-        self.record.step = Step::Staged;
-        if self.plan.flow == Flow::Stage {
-            self.tell(Tell::Queued)
-        } else {
-            self.next(true, Action::Activate { login })
-        }
     }
 
     /// Our user is there.

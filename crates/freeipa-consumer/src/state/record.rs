@@ -14,10 +14,11 @@ use crate::status::Unreachable;
 /// |---|---|
 /// | `step` | how far it has come |
 /// | `applicant` | whose it is: a hash, see [`Applicant`] |
+/// | `said` | what the message says: a hash, see [`RegistrationId::of_content`](crate::registration::RegistrationId::of_content) |
 /// | `login` | the name that is tried, or that the account has |
 /// | `server` | the server of the directory that it has begun on |
 /// | `runs` | how often somebody has worked on it |
-/// | `told` | what the applicant was told last: `created`, `queued`, `failed:login_taken`, .. |
+/// | `told` | what the applicant was told last: `created`, `queued`, `failed:login_taken`, `failed:refused_by_directory:email`, .. |
 /// | `message_id` | the message in Telegram that said so |
 /// | `unreported` | why the applicant could not be told |
 /// | `gave_up` | 1: it was tried as often as it is to tell the applicant, and nobody tries any more |
@@ -30,6 +31,8 @@ pub struct RegistrationRecord {
     pub step: Step,
     /// Whose it is, by the hash of [`Applicant`]; of records of earlier releases nobody knows.
     pub applicant: Option<String>,
+    /// What the message says, as a hash; of records of earlier releases nobody knows.
+    pub said: Option<String>,
     /// The name that is tried, or that the account has.
     pub login: Option<String>,
     /// The server of the directory that it has begun on: the others may not have heard of it yet.
@@ -77,6 +80,7 @@ impl RegistrationRecord {
         Ok(Self {
             step,
             applicant: get("applicant").map(str::to_owned),
+            said: get("said").map(str::to_owned),
             login: get("login").map(str::to_owned),
             server: get("server").map(str::to_owned),
             runs: number("runs", get("runs"))?.unwrap_or(0),
@@ -101,10 +105,11 @@ impl RegistrationRecord {
     }
 
     /// The fields as they are written; an empty one is removed.
-    pub(super) fn fields(&self) -> [(&'static str, String); 10] {
+    pub(super) fn fields(&self) -> [(&'static str, String); 11] {
         [
             ("step", self.step.as_str().to_owned()),
             ("applicant", self.applicant.clone().unwrap_or_default()),
+            ("said", self.said.clone().unwrap_or_default()),
             ("login", self.login.clone().unwrap_or_default()),
             ("server", self.server.clone().unwrap_or_default()),
             ("runs", self.runs.to_string()),
@@ -157,6 +162,7 @@ mod tests {
         let record = RegistrationRecord {
             step: Step::Done,
             applicant: Some(Applicant::of(42).hex()),
+            said: Some("0190".to_owned()),
             login: Some("ada".to_owned()),
             server: Some("ipa1.example.org".to_owned()),
             runs: 3,

@@ -58,6 +58,10 @@ pub struct Plan {
     pub is_last: bool,
     /// Whether the message was delivered before: then somebody may have begun, whatever is remembered.
     pub is_redelivered: bool,
+    /// What the message says, as a hash; nobody knows, if there is none.
+    pub said: Option<String>,
+    /// Why the message is refused, in words without personal data, if it is.
+    pub refusal: Option<String>,
 }
 
 /// Where in the directory an entry is.

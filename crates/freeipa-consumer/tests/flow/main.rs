@@ -36,6 +36,7 @@
 mod alerts;
 mod applicants;
 mod blame;
+mod corrections;
 mod crashes;
 mod groups;
 mod lockout;

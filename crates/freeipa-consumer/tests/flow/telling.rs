@@ -125,6 +125,18 @@ async fn what_may_have_been_told_is_told_again() {
     assert!(scene.dead().await.is_empty());
 }
 
+/// The message that nobody knew of arrives after the one that was sent for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_comes_late_has_the_password_that_holds() {
+    let scene = Scene::new().await;
+    scene.telegram.faults().arm(FaultRule::new("sendMessage", TelegramFault::Delay { ms: 4000 }).key("42"));
+    scene.send(&somebody(42, "Ada")).await;
+    scene.work_off().await;
+    eventually("the late one", async || (scene.told(42).len() == 2).then_some(())).await;
+    scene.assert_has_account(42, "ada");
+    assert_eq!(scene.ipa.directory().user("ada").unwrap().passwords_set, 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_telegram_that_is_away_parks_and_costs_no_attempt() {
     let scene = Scene::set(ONE_ATTEMPT).await;

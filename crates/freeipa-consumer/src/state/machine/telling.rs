@@ -1,14 +1,37 @@
 //! What the applicant is told, and how a run ends.
 
-use super::{FIRST_PAUSE, LAST_WORDS, LONGEST_PAUSE, Machine, Next};
+use super::{FIRST_PAUSE, LAST_WORDS, LONGEST_PAUSE, Machine, Next, Standing, TRIES, Unexpected};
 use crate::state::record::RegistrationRecord;
 use crate::state::step::Step;
-use crate::state::words::{Action, Failure, Finish, Tell};
+use crate::state::words::{Action, Event, Failure, Finish, Tell};
 
 impl Machine {
+    /// What became of telling it.
+    pub(super) fn told(&mut self, tell: Tell, event: Event) -> Result<Next, Unexpected> {
+        Ok(match event {
+            Event::Told { message_id } => {
+                self.record.told = Some(self.code(&tell));
+                self.record.message_id = message_id;
+                (self.record.unreported, self.record.gave_up) = (None, false);
+                self.conclude(&tell)
+            }
+            Event::Unreachable(why) => {
+                self.record.unreported = Some(why);
+                self.conclude(&tell)
+            }
+            // The one that is under way may come last: it has the password that holds.
+            Event::Unknown if self.has_secret(&tell) && self.tellings < TRIES => {
+                self.tellings += 1;
+                self.next(false, Action::Tell(tell))
+            }
+            Event::Busy | Event::Unknown => self.untold(&tell),
+            event => return Err(Unexpected { asked: Action::Tell(tell), event }),
+        })
+    }
+
     /// Tells the applicant, unless that was told already.
     pub(super) fn tell(&mut self, tell: Tell) -> Next {
-        if self.record.told.as_deref() == Some(&*tell.code()) {
+        if self.record.told.as_deref() == Some(&*self.code(&tell)) {
             return self.conclude(&tell);
         }
         self.next(true, Action::Tell(tell))
@@ -49,6 +72,7 @@ impl Machine {
 
     /// Fails, and lets go of the record, which is another's. So nobody could remember how often it was tried to say so.
     pub(super) fn disown(&mut self, failure: Failure) -> Next {
+        self.standing = Standing::None;
         self.record = RegistrationRecord { unsaid: LAST_WORDS, ..RegistrationRecord::default() };
         self.fail(failure)
     }
@@ -79,17 +103,24 @@ impl Machine {
             self.finish(false, Finish::Retry)
         }
     }
-}
 
-// === impl Tell ===
+    /// Whether a password is told with it.
+    pub(super) fn has_secret(&self, tell: &Tell) -> bool {
+        self.plan.has_password && matches!(tell, Tell::Created { .. })
+    }
 
-impl Tell {
-    /// The word under which it is remembered that this was told: `created`, `queued`, `failed:login_taken`.
-    pub(super) fn code(&self) -> String {
-        match self {
-            Self::Created { .. } => "created".to_owned(),
-            Self::Failed(failure) => format!("failed:{}", failure.as_str()),
-            Self::Queued => "queued".to_owned(),
-        }
+    /// The words under which it is remembered that this was told, with the reason: `created`, `queued`, `failed:login_taken`,
+    /// `failed:refused_by_directory:email`. Another reason is other news.
+    pub(super) fn code(&self, tell: &Tell) -> String {
+        let why = match tell {
+            Tell::Created { .. } => return "created".to_owned(),
+            Tell::Queued => return "queued".to_owned(),
+            Tell::Failed(Failure::RefusedField(field)) => Some(field.to_string()),
+            Tell::Failed(Failure::Invalid) => self.plan.refusal.clone(),
+            Tell::Failed(_) => None,
+        };
+        let Tell::Failed(failure) = tell else { return String::new() };
+        let why = why.map(|why| format!(":{why}")).unwrap_or_default();
+        format!("failed:{}{why}", failure.as_str())
     }
 }

@@ -1,10 +1,13 @@
 //! The machine, one story at a time.
 
+mod world;
+
 use std::time::Duration;
 
 use super::*;
 use crate::login::LoginRule;
 use crate::registration::Field;
+use crate::state::words::Owner;
 use crate::status::Unreachable;
 
 pub(super) fn login(name: &str) -> Login {
@@ -295,8 +298,67 @@ fn who_cannot_be_told_has_an_account_all_the_same() {
     let pause = std::time::Duration::from_secs(30);
     let (next, _) = play(Machine::accepted(plan(&["ada"]), None), &with(Event::Paused(pause)));
     assert_eq!(next.action, Action::Finish(Finish::Snooze(pause)));
-    let (next, _) = play(Machine::accepted(plan(&["ada"]), None), &with(Event::Unknown));
+    // It may have arrived, and may yet: the same password is told again, before there is another one.
+    let (mut machine, next) = play_on(plan(&["ada"]), &with(Event::Unknown));
+    assert_eq!(next.action, Action::Tell(Tell::Created { login: login("ada") }));
+    let next = machine.on(Event::Unknown).expect("an answer");
     assert_eq!(next.action, Action::Finish(Finish::Retry));
+}
+
+fn saying(what: &str) -> Plan {
+    Plan { said: Some(what.to_owned()), ..plan(&["ada"]) }
+}
+
+#[test]
+fn who_says_something_else_is_answered_and_what_was_done_stays() {
+    let done = RegistrationRecord { said: Some("one".to_owned()), ..record(Step::Done) };
+    let (_, next) = Machine::accepted(saying("one"), Some(done.clone()));
+    assert_eq!(next.action, Action::Finish(Finish::Ack), "a redelivery");
+    let (_, next) = Machine::accepted(plan(&["ada"]), Some(done.clone()));
+    assert_eq!(next.action, Action::Finish(Finish::Ack), "nobody knows");
+
+    let found = |place| Event::Found { login: login("ada"), place };
+    let answers = [(Place::Active, Failure::HasAccount), (Place::Preserved, Failure::Removed)];
+    for (place, failure) in answers {
+        let (mut machine, next) = Machine::accepted(saying("other"), Some(done.clone()));
+        assert_eq!(next.action, Action::Find);
+        let next = machine.on(found(place)).expect("an answer");
+        assert_eq!(next, Next { save: false, action: Action::Tell(Tell::Failed(failure)) });
+        let next = machine.on(Event::Told { message_id: None }).expect("an answer");
+        assert_eq!(next, Next { save: false, action: Action::Finish(Finish::DeadLetter(failure)) });
+    }
+    let (next, record) = play(Machine::accepted(saying("other"), Some(done.clone())), &[Event::NotFound]);
+    assert_eq!(
+        next,
+        Next { save: true, action: Action::Create { login: login("ada"), place: Place::Active } }
+    );
+    assert_eq!((record.said.as_deref(), record.step), (Some("other"), Step::Creating));
+
+    let (_, next) = Machine::refused(saying("one"), Some(done.clone()));
+    assert_eq!(next.action, Action::Finish(Finish::DeadLetter(Failure::Invalid)), "stricter rules by now");
+    let (_, next) = Machine::refused(saying("other"), Some(done));
+    assert_eq!(next, Next { save: false, action: Action::Tell(Tell::Failed(Failure::Invalid)) });
+}
+
+#[test]
+fn another_refusal_is_other_news() {
+    let refused = |field| [Event::Refused { field }, Event::Told { message_id: None }];
+    let (_, dead) = play(Machine::accepted(saying("one"), None), &refused(Field::Email));
+    assert_eq!(dead.told.as_deref(), Some("failed:refused_by_directory:email"));
+    for (what, field, is_told) in
+        [("one", Field::Email, false), ("one", Field::Phone, true), ("other", Field::Email, true)]
+    {
+        let events = [Event::NotFound, Event::Refused { field }];
+        let (next, _) = play(Machine::accepted(saying(what), Some(dead.clone())), &events);
+        assert_eq!(matches!(next.action, Action::Tell(_)), is_told, "{what} {field}");
+    }
+    let because = |why: &str| Plan { refusal: Some(why.to_owned()), ..saying("one") };
+    let told = [Event::Told { message_id: None }];
+    let (_, dead) = play(Machine::refused(because("phone=syntax"), None), &told);
+    for (why, is_told) in [("phone=syntax", false), ("email=syntax", true)] {
+        let (_, next) = Machine::refused(because(why), Some(dead.clone()));
+        assert_eq!(matches!(next.action, Action::Tell(_)), is_told, "{why}");
+    }
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use proptest::prelude::*;
 
-use super::tests::{login, plan};
 use super::*;
 
 /// An entry of the world: whose it is, and what it has.
@@ -198,7 +197,12 @@ impl World {
                 Event::PasswordSet
             }
             Action::Tell(tell) => {
-                self.told.push((tell.code(), self.in_memory));
+                let code = match tell {
+                    Tell::Created { .. } => "created".to_owned(),
+                    Tell::Failed(failure) => format!("failed:{}", failure.as_str()),
+                    Tell::Queued => "queued".to_owned(),
+                };
+                self.told.push((code, self.in_memory));
                 Event::Told { message_id: None }
             }
             Action::Disable { .. } => Event::Disabled,
