@@ -7,6 +7,9 @@
 //! | the reply to `user_add` is lost | `losses::whatever_answer_is_lost_there_is_one_account` |
 //! | login taken by a stranger | `logins::a_taken_login_is_told_or_gets_a_number` |
 //! | own earlier attempt | `logins::an_earlier_attempt_of_our_own_is_gone_on_with` |
+//! | renamed, and the login given to somebody else | `strangers::who_gets_a_login_meanwhile_is_left_alone_and_the_applicant_hears_of_his_own` |
+//! | the record is lost | `strangers::a_lost_record_is_no_second_account_whatever_logins_are_free`, `strangers::a_password_that_its_owner_has_chosen_stays` |
+//! | corrected, and sent again | `corrections::a_second_refusal_is_told_as_the_first_was`, `corrections::who_says_something_else_than_what_was_done_is_answered` |
 //! | preserved twin | `logins::a_login_of_somebody_removed_is_taken` |
 //! | login is the name of a group | `logins::a_login_that_is_a_group_is_taken` |
 //! | 33 characters, all digits, Cyrillic login | `applicants::what_breaks_a_rule_is_told_by_field_and_kept_with_a_reason` |
@@ -24,6 +27,7 @@
 //! | 403 blocked | `telling::who_has_blocked_the_bot_has_an_account_all_the_same` |
 //! | hostile names, entities that cannot be parsed | `telling::hostile_names_break_nothing` |
 //! | Telegram times out | `telling::what_may_have_been_told_is_told_again` |
+//! | Telegram delivers late | `telling::a_message_that_comes_late_has_the_password_that_holds` |
 //! | poison JSON | `applicants::poison_is_kept_as_it_is_with_a_reason` |
 //! | many messages, two consumers | `many::two_consumers_make_each_account_once` |
 //! | secrets absent from logs, Valkey, metrics | `secrets::no_secret_is_in_logs_valkey_or_metrics` |
