@@ -8,6 +8,9 @@
 //! | `user_mod` is carried out after the answer was given up | `losses::a_password_that_is_made_late_does_not_void_the_one_that_is_told` |
 //! | login taken by a stranger | `logins::a_taken_login_is_told_or_gets_a_number` |
 //! | own earlier attempt | `logins::an_earlier_attempt_of_our_own_is_gone_on_with` |
+//! | renamed, and the login given to somebody else | `strangers::who_gets_a_login_meanwhile_is_left_alone_and_the_applicant_hears_of_his_own` |
+//! | the record is lost | `strangers::a_lost_record_is_no_second_account_whatever_logins_are_free`, `strangers::a_password_that_its_owner_has_chosen_stays` |
+//! | corrected, and sent again | `corrections::a_second_refusal_is_told_as_the_first_was`, `corrections::who_says_something_else_than_what_was_done_is_answered` |
 //! | preserved twin | `logins::a_login_of_somebody_removed_is_taken` |
 //! | login is the name of a group | `logins::a_login_that_is_a_group_is_taken` |
 //! | 33 characters, all digits, Cyrillic login | `applicants::what_breaks_a_rule_is_told_by_field_and_kept_with_a_reason` |
@@ -28,6 +31,7 @@
 //! | who could not be told is listed | `program::who_does_not_know_what_became_of_it_is_listed` |
 //! | the same id with another person | `applicants::an_id_that_comes_with_another_person_is_refused_and_tells_nothing_of_the_first`, `applicants::an_id_of_another_person_is_known_by_the_entry_when_the_record_is_lost` |
 //! | Telegram times out | `telling::what_may_have_been_told_is_told_again` |
+//! | Telegram delivers late | `telling::a_message_that_comes_late_has_the_password_that_holds` |
 //! | poison JSON | `applicants::poison_is_kept_as_it_is_with_a_reason` |
 //! | many messages, two consumers | `many::two_consumers_make_each_account_once` |
 //! | secrets absent from logs, Valkey, metrics | `secrets::no_secret_is_in_logs_valkey_or_metrics` |
