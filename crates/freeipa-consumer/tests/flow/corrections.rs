@@ -62,7 +62,7 @@ async fn who_says_something_else_than_what_was_done_is_answered() {
         // There is one.
         let other = with(first.clone(), "last_name", "Miller");
         send_and_settle(&scene, &other).await;
-        assert!(scene.last(chat).contains("there is an account for it already"), "{:?}", scene.told(chat));
+        assert!(scene.last(chat).contains("You have an account here already"), "{:?}", scene.told(chat));
         // A message that is refused hears why, and touches nothing.
         send_and_settle(&scene, &with(other.clone(), "phone", "abc")).await;
         assert!(scene.last(chat).contains("phone number"), "{:?}", scene.told(chat));
@@ -93,5 +93,5 @@ async fn two_messages_of_one_id_at_once_are_both_answered() {
     assert_eq!(scene.ipa.directory().created(), ["first"]);
     let told = scene.told(42);
     assert!(told.len() == 2 && told[0].contains("first"), "{told:?}");
-    assert!(told[1].contains("there is an account for it already"), "{told:?}");
+    assert!(told[1].contains("You have an account here already"), "{told:?}");
 }
