@@ -103,12 +103,24 @@ impl Books {
                     writeln!(table, "{:<what$}  {:>10} {}", figure.what, shown(figure.value), figure.unit);
             }
         }
+        table.push('\n');
+        table.push_str(&self.verdict());
         table
+    }
+
+    /// All of it in a line.
+    fn verdict(&self) -> String {
+        match (self.lines.len(), self.lines.iter().filter(|line| !line.balances).count()) {
+            (0, _) => "nothing was looked at\n".to_owned(),
+            (all, 0) => format!("all {all} books balance\n"),
+            (all, wrong) => format!("{wrong} of {all} books do NOT balance\n"),
+        }
     }
 }
 
+/// Counts as they are; measures to what can be told apart.
 fn shown(value: f64) -> String {
-    if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.3}") }
+    if value >= 100.0 || value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.3}") }
 }
 
 #[cfg(test)]
@@ -125,5 +137,11 @@ mod tests {
         assert!(!books.balance());
         let table = books.table();
         assert!(table.lines().any(|line| line.starts_with("limit") && line.ends_with("NO")), "{table}");
+        assert!(table.ends_with("\n1 of 2 books do NOT balance\n"), "{table}");
+    }
+
+    #[test]
+    fn counts_have_no_fraction() {
+        assert_eq!(["11", "0", "36.135", "262"], [11.0, 0.0, 36.1351, 261.7].map(shown)[..]);
     }
 }

@@ -118,7 +118,7 @@ pub enum ConsumerError {
     #[error("[report]: {0}")]
     Telegram(#[from] TelegramError),
     /// The texts are wrong; there is at least one reason.
-    #[error("the texts for applicants: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("the texts for applicants:\n  {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  "))]
     Texts(Vec<TextError>),
 }
 

@@ -38,12 +38,12 @@ pub(crate) fn close(mut world: World, programs: &Programs, books: &mut Books) ->
     let seen = stats.in_flight_most;
     books.holds("in the end", "calls of FreeIPA at a time", &format!("at most {most}"), seen, seen <= most);
     nothing_told(&world, &audit, books)?;
-    books.figure("messages pushed", world.pushed as f64, "");
+    books.figure("registrations pushed", world.pushed as f64, "");
     books.figure("consumers killed", world.consumers.killed as f64, "");
     books.figure("calls of FreeIPA", stats.calls.values().sum::<u64>() as f64, "");
     books.figure("logins of the consumers", *stats.logins_by_user.get(SERVICE).unwrap_or(&0) as f64, "");
-    books.figure("messages that came again", audit.repeated as f64, "");
-    books.figure("messages delivered", world.double.messages()?.len() as f64, "");
+    books.figure("reports that were sent again", audit.repeated as f64, "");
+    books.figure("reports delivered", world.double.messages()?.len() as f64, "");
     Ok(audit)
 }
 

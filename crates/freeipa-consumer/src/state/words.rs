@@ -308,7 +308,8 @@ impl Event {
 
 impl Failure {
     /// Each of them; of the fields that the directory does not take, one.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
+        Self::EmailTaken,
         Self::Exhausted,
         Self::HasAccount,
         Self::IdTaken,
@@ -473,5 +474,27 @@ mod tests {
         for failure in [Failure::Exhausted, Failure::PartialGroups, Failure::Removed, Failure::Untold] {
             assert_eq!(failure.news(None), News::Unexpected, "{failure}");
         }
+    }
+
+    #[test]
+    fn each_failure_is_listed() {
+        // Who adds one has to add it to this chain, which is compared with the list.
+        let after = |failure: Option<Failure>| match failure {
+            None => Some(Failure::EmailTaken),
+            Some(Failure::EmailTaken) => Some(Failure::Exhausted),
+            Some(Failure::Exhausted) => Some(Failure::HasAccount),
+            Some(Failure::HasAccount) => Some(Failure::IdTaken),
+            Some(Failure::IdTaken) => Some(Failure::Invalid),
+            Some(Failure::Invalid) => Some(Failure::LoginTaken),
+            Some(Failure::LoginTaken) => Some(Failure::Misunderstood),
+            Some(Failure::Misunderstood) => Some(Failure::PartialGroups),
+            Some(Failure::PartialGroups) => Some(Failure::RefusedField(Field::Message)),
+            Some(Failure::RefusedField(_)) => Some(Failure::Removed),
+            Some(Failure::Removed) => Some(Failure::Untold),
+            Some(Failure::Untold) => None,
+        };
+        let chain: Vec<Failure> =
+            std::iter::successors(after(None), |failure| after(Some(*failure))).collect();
+        assert_eq!(chain, Failure::ALL);
     }
 }
