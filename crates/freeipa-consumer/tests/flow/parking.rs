@@ -70,6 +70,10 @@ async fn an_outage_in_the_middle_is_none_to_those_who_were_under_way() {
     let scene = Scene::set(ONE_ATTEMPT).await;
     let running = scene.start().await;
     running.until_ready().await;
+    // Otherwise all might be served before the directory is away.
+    for command in ["user_add", "group_add_member", "user_mod"] {
+        scene.ipa.faults().arm(FaultRule::new(command, Fault::Delay { ms: 400 }).always());
+    }
     send_all(&scene).await;
     for command in ["user_add", "group_add_member", "user_mod"] {
         let seen = scene.ipa.stats().calls_of(command);
