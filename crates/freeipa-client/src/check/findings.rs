@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Report;
 use crate::error::{CallError, Cause};
+use crate::negotiate::NegotiateFault;
 use crate::service_login::{LoginError, LoginRejected};
 use crate::transport::{CertificateFault, TransportError};
 
@@ -108,22 +109,31 @@ pub(super) fn unreachable(cause: &Cause, report: &mut Report) {
 pub(super) fn no_login(login: &LoginError, error: &CallError, account: Option<&str>, report: &mut Report) {
     match login {
         LoginError::WrongName => {
-            report.bad(
-                Probe::Name,
-                login,
-                OWN_NAME,
-            );
+            report.bad(Probe::Name, login, OWN_NAME);
         }
+        LoginError::Negotiate(error) => report.bad(Probe::Login, login, of_negotiation(error.fault(), account)),
         LoginError::Rejected { why, .. } => report.bad(Probe::Login, login, of_rejection(*why, account)),
         LoginError::RejectedEarlier(earlier) => {
             report.bad(Probe::Login, login, of_rejection(earlier.why, account));
-        },
+        }
         LoginError::Spent { .. } => report.bad(
             Probe::Login,
             login,
-            "correct the password everywhere, then wait: `ipa user-status` tells how many the servers have counted",
+            "correct the password everywhere, then wait: `ipa user-status` tells what the servers have counted",
         ),
         _ => report.failed(Probe::Login, error),
+    }
+}
+
+/// What helps where there is no ticket, beyond what its reason says.
+fn of_negotiation(fault: NegotiateFault, account: Option<&str>) -> String {
+    match fault {
+        NegotiateFault::Credentials => "`klist -k FILE` shows whose keys a keytab holds".to_owned(),
+        NegotiateFault::Unavailable => "see that the KDC runs: `ipactl status` on the servers".to_owned(),
+        NegotiateFault::Configuration => {
+            "`kinit -k -t FILE`, then `kvno HTTP/SERVER`, show it here without this program".to_owned()
+        }
+        NegotiateFault::Rejected(why) => of_rejection(why, account),
     }
 }
 
