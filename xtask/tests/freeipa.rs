@@ -73,10 +73,13 @@ fn alerts_and_the_page_name_metrics_and_alerts_that_exist() {
 }
 
 #[test]
-fn reasons_in_alerts_and_on_the_page_are_those_of_the_consumer() {
+fn reasons_in_alerts_and_on_the_page_are_those_of_the_consumer_and_the_queue() {
     let (alerts, page) = (read("docker/freeipa/alerts.yml"), read("docs/freeipa.md"));
-    let sources =
-        ["crates/freeipa-consumer/src/state/words.rs", "crates/freeipa-consumer/src/registration/refusal.rs"];
+    let sources = [
+        "crates/freeipa-consumer/src/state/words.rs",
+        "crates/freeipa-consumer/src/registration/refusal.rs",
+        "crates/valkey-envelope/src/dead.rs",
+    ];
     let known = sources.map(read).concat();
     let in_alerts = alerts
         .split("reason=")
