@@ -11,6 +11,15 @@ pub(crate) struct Books {
     pub(crate) figures: Vec<Figure>,
 }
 
+/// How they are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
 /// One thing that must hold.
 #[derive(Debug, Serialize)]
 pub(crate) struct Line {

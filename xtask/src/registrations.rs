@@ -43,7 +43,7 @@ use self::scenes::{Pace, SCENES};
 use self::valkey::Valkey;
 use self::workplace::{Programs, Workplace};
 use self::world::World;
-use crate::books::Books;
+use crate::books::{Books, Output};
 use crate::{interrupt, run};
 
 pub(crate) use self::demo::{Args as DemoArgs, run as demo};
@@ -75,14 +75,6 @@ pub(crate) struct Args {
     /// How the books are printed
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    /// For people.
-    Table,
-    /// For programs.
-    Json,
 }
 
 impl Args {

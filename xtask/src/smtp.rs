@@ -19,7 +19,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use self::fleet::Fleet;
-use crate::books::Books;
+use crate::books::{Books, Output};
 use crate::{interrupt, run};
 
 #[derive(Debug, clap::Args)]
@@ -39,14 +39,6 @@ pub(crate) struct Args {
     /// How the books are printed
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    /// For people.
-    Table,
-    /// For programs.
-    Json,
 }
 
 impl Args {

@@ -8,8 +8,9 @@ use anyhow::Result;
 use super::closing::close;
 use super::workplace::{Programs, Workplace};
 use super::world::World;
-use super::{Output, balances, begin, end, show};
+use super::{balances, begin, end, show};
 use crate::books::Books;
+use crate::books::Output;
 use crate::{interrupt, run};
 
 /// How many consumers there are: after the kill there are still two.
